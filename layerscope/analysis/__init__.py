@@ -1,0 +1,1 @@
+"""Answers: changes, sizes, blame, owners."""

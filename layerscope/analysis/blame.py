@@ -1,0 +1,184 @@
+"""The life of one path: what each level of a stack did to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat as modes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from layerscope.model.blame import Blame, BlameEvent, BlameStep
+from layerscope.model.level import Level
+from layerscope.overlay.merged import MergedDirectory
+from layerscope.overlay.part import Part
+from layerscope.overlay.provenance import own_xattrs
+from layerscope.overlay.view import MergedView, Place
+
+_MISSING = (FileNotFoundError, NotADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a view shows at a path: who serves it, and its facts."""
+
+    directory: MergedDirectory
+    name: str
+    part: Part
+    stat: os.stat_result
+
+
+def look(view: MergedView, path: str) -> Sight | None:
+    """What the view shows at ``path`` (the last link not followed), None if nothing."""
+    try:
+        place = view.place(path)
+    except _MISSING:
+        return None
+    return _sight(place)
+
+
+def _sight(place: Place) -> Sight | None:
+    if place.name:
+        found = place.directory.lookup(place.name)
+        if found is None:
+            return None
+        return Sight(place.directory, place.name, found.part, found.part.directory.stat(place.name))
+    if not place.directory.parts:
+        return None
+    top = place.directory.parts[0]
+    return Sight(place.directory, "", top, top.directory.stat_self())
+
+
+def blame(view: MergedView, path: str, levels: Mapping[int, Level]) -> Blame:
+    """The path's life, base first, from cuts through the stack at every level that changes what is seen.
+
+    Args:
+        view: The stack; the path need not be visible in it.
+        path: The path, symlinks on the way followed inside the view.
+        levels: The levels by number, for role and command.
+
+    Raises:
+        FileNotFoundError: no level of the stack ever had it.
+    """
+    steps: list[BlameStep] = []
+    before: Sight | None = None
+    ever = False
+    paid = 0
+    for view_level in view.levels:
+        number = view_level.number
+        sight = look(view.cut(number), path)
+        level = levels[number]
+        if sight is not None and sight.part.level == number:
+            fields = _fields(before, sight) if before else ()
+            event = _event(before, sight, ever, fields)
+            paid += _stored_bytes(sight.stat)
+            ever = True
+            if event is not None:
+                size, digest = _content(sight)
+                steps.append(BlameStep(number, level.role, level.created_by, event, fields, size, digest))
+        elif sight is None and before is not None:
+            event = BlameEvent.DELETED if _has_whiteout(view, number, path) else BlameEvent.HIDDEN
+            steps.append(BlameStep(number, level.role, level.created_by, event, (), None, None))
+        before = sight
+    if not ever:
+        raise FileNotFoundError(2, "no level has it", path)
+    return Blame(
+        path="/" + path.strip("/"),
+        visible=before is not None,
+        served_by=before.part.level if before else None,
+        paid_bytes=paid,
+        steps=tuple(steps),
+    )
+
+
+def _event(before: Sight | None, now: Sight, ever: bool, fields: tuple[str, ...]) -> BlameEvent | None:
+    if before is None:
+        return BlameEvent.RECREATED if ever else BlameEvent.CREATED
+    if "type" in fields:
+        return BlameEvent.REPLACED
+    if now.name and modes.S_ISDIR(now.stat.st_mode) and now.part.enter(now.name).is_opaque:
+        return BlameEvent.REPLACED
+    if {"content", "target", "rdev"} & set(fields):
+        return BlameEvent.MODIFIED
+    if not fields and modes.S_ISDIR(now.stat.st_mode):
+        return None  # copied up for something in it
+    return BlameEvent.METADATA
+
+
+def _fields(before: Sight, now: Sight) -> tuple[str, ...]:
+    """What differs between two copies, in a fixed order."""
+    one, other = before.stat, now.stat
+    found = []
+    if modes.S_IFMT(one.st_mode) != modes.S_IFMT(other.st_mode):
+        return ("type",)
+    if modes.S_ISREG(other.st_mode):
+        if one.st_size != other.st_size or not _same_content(before, now):
+            found.append("content")
+    elif modes.S_ISLNK(other.st_mode):
+        if before.part.directory.readlink(before.name) != now.part.directory.readlink(now.name):
+            found.append("target")
+    elif one.st_rdev != other.st_rdev:
+        found.append("rdev")
+    for field, left, right in (
+        ("mode", modes.S_IMODE(one.st_mode), modes.S_IMODE(other.st_mode)),
+        ("uid", one.st_uid, other.st_uid),
+        ("gid", one.st_gid, other.st_gid),
+    ):
+        if left != right:
+            found.append(field)
+    if not modes.S_ISDIR(other.st_mode) and one.st_mtime_ns != other.st_mtime_ns:
+        found.append("mtime")
+    old_xattrs, new_xattrs = own_xattrs(before.part, before.name), own_xattrs(now.part, now.name)
+    for key in sorted(old_xattrs.keys() | new_xattrs.keys()):
+        if old_xattrs.get(key) != new_xattrs.get(key):
+            found.append(f"xattr:{key}")
+    return tuple(found)
+
+
+def _same_content(before: Sight, now: Sight) -> bool:
+    if (before.stat.st_dev, before.stat.st_ino) == (now.stat.st_dev, now.stat.st_ino):
+        return True
+    try:
+        with before.directory.open(before.name) as one, now.directory.open(now.name) as other:
+            return _digest(one) == _digest(other)
+    except OSError:
+        return False
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 18):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _content(sight: Sight) -> tuple[int | None, str | None]:
+    """Size and SHA-256 of a regular file; a symlink has only a size; others neither."""
+    if modes.S_ISLNK(sight.stat.st_mode):
+        return sight.stat.st_size, None
+    if not modes.S_ISREG(sight.stat.st_mode):
+        return None, None
+    try:
+        with sight.directory.open(sight.name) as file:
+            return sight.stat.st_size, _digest(file)
+    except OSError:
+        return sight.stat.st_size, None
+
+
+def _stored_bytes(stat: os.stat_result) -> int:
+    return 0 if modes.S_ISDIR(stat.st_mode) else stat.st_size
+
+
+def _has_whiteout(view: MergedView, number: int, path: str) -> bool:
+    """Whether the level holds a whiteout of exactly this path."""
+    top = next((part for part in view.root_parts if part.level == number), None)
+    names = [name for name in path.split("/") if name]
+    for position, name in enumerate(names):
+        kind = top.kind(name) if top else None
+        if position == len(names) - 1:
+            return kind == "w"
+        if top is None or kind != "d":
+            return False
+        top = top.enter(name)
+    return False

@@ -1,0 +1,62 @@
+"""What one level does to the levels below it, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from layerscope.model.entry import EntryState
+from layerscope.model.level import LevelCounts
+from layerscope.overlay.part import Part
+from layerscope.overlay.provenance import own_entries
+from layerscope.overlay.view import MergedView
+
+
+def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = lambda: False) -> LevelCounts:
+    """The paths of level ``number`` by what they do to what was visible below it.
+
+    Reads that level's directories once each; the levels below are asked only for names that it has too. ``added`` of
+    the base is all it holds. Copies that differ in nothing are not counted.
+    """
+    counts = dict.fromkeys(EntryState, 0)
+    cut = view.cut(number)
+    if not cut.levels or cut.levels[-1].number != number:
+        return LevelCounts()
+    pending = [cut.root]
+    while pending and not cancelled():
+        directory = pending.pop()
+        if len(directory.parts) == 1:
+            _count_alone(cut, directory.parts[0], counts)
+            continue
+        for entry in own_entries(directory):
+            if entry.state is not None:
+                counts[entry.state] += 1
+            if entry.is_dir:
+                try:
+                    pending.append(directory.child(entry.name))
+                except OSError:
+                    continue
+    return LevelCounts(
+        added=counts[EntryState.ADDED] + counts[EntryState.PLAIN],
+        modified=counts[EntryState.MODIFIED],
+        metadata=counts[EntryState.METADATA],
+        deleted=counts[EntryState.WHITEOUT],
+        opaque=counts[EntryState.OPAQUE],
+    )
+
+
+def _count_alone(view: MergedView, top: Part, counts: dict[EntryState, int]) -> None:
+    """Count a directory below which no other level has anything: names are enough."""
+    pending = [top]
+    while pending:
+        part = pending.pop()
+        for name, kind in view.listing_of(part).items():
+            if kind == "w":
+                counts[EntryState.WHITEOUT] += 1
+                continue
+            if kind == "d":
+                child = part.enter(name)
+                pending.append(child)
+                if child.is_opaque:
+                    counts[EntryState.OPAQUE] += 1
+                    continue
+            counts[EntryState.ADDED] += 1

@@ -1,0 +1,46 @@
+"""Which names of a view are links of one inode."""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+
+from layerscope.overlay.view import MergedView
+
+Inode = tuple[int, int, int]
+"""Level, device, inode: names in different levels are never one file for a reader of the view."""
+
+
+class HardLinks:
+    """The first name, by the bytes of the whole path, of every inode of the view that has several links.
+
+    The view is walked once, at the first question about a file with more than one link.
+    """
+
+    def __init__(self, view: MergedView) -> None:
+        self._view = view
+        self._first: dict[Inode, str] | None = None
+
+    def first_name(self, level: int, stat: os.stat_result) -> str | None:
+        """The first name of the inode in the view; None for a directory or a file with one link."""
+        if stat.st_nlink < 2 or modes.S_ISDIR(stat.st_mode):
+            return None
+        if self._first is None:
+            self._first = first_names(self._view)
+        return self._first.get((level, stat.st_dev, stat.st_ino))
+
+
+def first_names(view: MergedView) -> dict[Inode, str]:
+    """The first name of every inode with more than one link, over the whole view."""
+    found: dict[Inode, str] = {}
+    for directory, listed in view.walk():
+        for name, part, _, stat in listed:
+            if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode):
+                _keep_first(found, (part.level, stat.st_dev, stat.st_ino), directory.path_of(name))
+    return found
+
+
+def _keep_first(found: dict[Inode, str], inode: Inode, path: str) -> None:
+    known = found.get(inode)
+    if known is None or os.fsencode(path) < os.fsencode(known):
+        found[inode] = path

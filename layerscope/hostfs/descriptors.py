@@ -1,0 +1,56 @@
+"""A bounded set of open directory descriptors, so that deep and wide trees need few of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import Protocol
+
+
+class _Holder(Protocol):
+    """What the pool keeps: something with a descriptor that it can open again when needed."""
+
+    fd: int
+    pins: int
+
+
+def _limit() -> int:
+    """How many descriptors may stay open: a quarter of what the process may have, at most 512."""
+    try:
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    except (ImportError, OSError):  # pragma: no cover - not a Unix
+        soft = 1024
+    return max(16, min(512, (soft if soft > 0 else 1024) // 4))
+
+
+class DescriptorPool:
+    """Least recently used descriptors are closed first; one that is pinned never is."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.lock = threading.RLock()
+        self._limit = limit or _limit()
+        self._open: OrderedDict[_Holder, None] = OrderedDict()
+
+    def touch(self, holder: _Holder) -> None:
+        """Mark ``holder`` (known or new) as the most recently used, and close what is over the limit."""
+        self._open[holder] = None
+        self._open.move_to_end(holder)
+        if len(self._open) > self._limit:
+            self._shrink()
+
+    def drop(self, holder: _Holder) -> None:
+        """Close the descriptor of ``holder`` now."""
+        if self._open.pop(holder, False) is None and holder.fd >= 0:
+            os.close(holder.fd)
+            holder.fd = -1
+
+    def _shrink(self) -> None:
+        idle = [holder for holder in self._open if not holder.pins]
+        for holder in idle[: len(self._open) - self._limit]:
+            self.drop(holder)
+
+
+POOL = DescriptorPool()

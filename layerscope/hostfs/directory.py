@@ -1,0 +1,289 @@
+"""A directory below an opened root, reached one component at a time, never through a symlink.
+
+The root may have been made by an attacker while we read it as root, so:
+
+* a path is walked with ``openat(O_PATH | O_NOFOLLOW | O_DIRECTORY)`` from the root's descriptor, one name at a time;
+* a file is opened with ``O_PATH | O_NOFOLLOW`` first, looked at with ``fstat``, and only a regular file is then opened
+  for reading (through ``/proc/self/fd``): a device, FIFO or socket is never opened, not even for a moment;
+* directories and files are read with ``O_NOATIME`` where the right to it exists;
+* nothing is opened before it is used, and few descriptors stay open (:mod:`layerscope.hostfs.descriptors`).
+
+Sources: openat(2), open(2), symlink(7), proc(5).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from layerscope.errors import CorruptError
+from layerscope.hostfs.descriptors import POOL
+from layerscope.model.digest import is_file_name
+from layerscope.model.tree import Kind
+
+_PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
+_DIRECTORY = _PATH_ONLY | os.O_DIRECTORY
+_NOATIME = getattr(os, "O_NOATIME", 0)
+_HAS_PROC = os.path.isdir("/proc/self/fd")
+_NO_XATTR = {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTSUP}
+
+
+def _open_for_reading(path: str, flags: int, dir_fd: int | None = None) -> int:
+    """Open without touching the access time if this user may, else plainly."""
+    flags |= os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        return os.open(path, flags | _NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        if not _NOATIME:
+            raise
+        return os.open(path, flags, dir_fd=dir_fd)
+
+
+def _check(name: str) -> None:
+    if not is_file_name(name):
+        raise OSError(errno.EINVAL, "not a file name", name)
+
+
+class Directory:
+    """One directory below a root; satisfies :class:`layerscope.model.tree.LayerDirectory`.
+
+    Names are single components; one that isn't (a slash, ``..``, empty) raises OSError EINVAL. All methods raise the
+    OSError of the system call. Safe to use from several threads.
+    """
+
+    __slots__ = ("_name", "_parent", "fd", "pins")
+
+    def __init__(self, parent: Directory | None, name: str) -> None:
+        self._parent = parent
+        self._name = name
+        self.fd = -1
+        self.pins = 0
+
+    @classmethod
+    def open_root(cls, path: Path | str) -> Directory:
+        """The directory at ``path`` on the host. The path itself is the user's and may lead through symlinks."""
+        root = cls(None, str(path))
+        root.fd = os.open(path, _DIRECTORY)
+        return root
+
+    @property
+    def path(self) -> str:
+        """The path below the root, without a leading slash ("" for the root itself)."""
+        names: list[str] = []
+        node = self
+        while node._parent is not None:
+            names.append(node._name)
+            node = node._parent
+        return "/".join(reversed(names))
+
+    def __repr__(self) -> str:
+        return f"Directory({self.path!r})"
+
+    def close(self) -> None:
+        """Give the descriptor back; the directory opens again when used (a root doesn't)."""
+        with POOL.lock:
+            POOL.drop(self)
+            if self._parent is None and self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+    # ------------------------------------------------------------------ descriptors
+    def _acquire(self) -> int:
+        with POOL.lock:
+            if self.fd < 0:
+                self._open_chain()
+            if self._parent is not None:
+                POOL.touch(self)
+            self.pins += 1
+            return self.fd
+
+    def _release(self) -> None:
+        with POOL.lock:
+            self.pins -= 1
+
+    def _open_chain(self) -> None:
+        """Open this directory from its nearest open ancestor; the ones between are closed again."""
+        closed: list[Directory] = []
+        node = self
+        while node.fd < 0:
+            if node._parent is None:
+                raise OSError(errno.EBADF, "the root was closed", node._name)
+            closed.append(node)
+            node = node._parent
+        fd = node.fd
+        for step in reversed(closed):
+            try:
+                below = os.open(step._name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            finally:
+                if fd != node.fd:
+                    os.close(fd)
+            fd = below
+        self.fd = fd
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """A descriptor of this directory (O_PATH), valid inside the ``with``."""
+        fd = self._acquire()
+        try:
+            yield fd
+        finally:
+            self._release()
+
+    # ------------------------------------------------------------------ the directory
+    def enter(self, name: str) -> Directory:
+        """The directory ``name`` in this one; nothing is opened yet."""
+        _check(name)
+        return Directory(self, name)
+
+    def descend(self, path: str) -> Directory:
+        """The directory at ``path`` below this one ("" or "." parts are not allowed, nor ".."); nothing is opened."""
+        node = self
+        for name in path.split("/") if path else ():
+            node = node.enter(name)
+        return node
+
+    def scan(self) -> list[tuple[str, Kind]]:
+        """Name and kind of each entry, in no order."""
+        entries: list[tuple[str, Kind]] = []
+        with self.held() as fd:
+            # A descriptor of its own: two scans of one open file description would share the position.
+            reading = _open_for_reading(".", os.O_DIRECTORY, dir_fd=fd)
+        try:
+            with os.scandir(reading) as scan:
+                for entry in scan:
+                    if entry.is_file(follow_symlinks=False):
+                        kind: Kind = "f"
+                    elif entry.is_dir(follow_symlinks=False):
+                        kind = "d"
+                    else:
+                        kind = "l" if entry.is_symlink() else "o"
+                    entries.append((entry.name, kind))
+        finally:
+            os.close(reading)
+        return entries
+
+    def names(self) -> list[str]:
+        """The names in this directory, sorted by their bytes; empty if it doesn't exist."""
+        try:
+            return sorted((name for name, _ in self.scan()), key=os.fsencode)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def stats(self, names: Iterable[str]) -> list[os.stat_result | None]:
+        """``lstat`` of several entries, in order; None for one that is not there."""
+        found: list[os.stat_result | None] = []
+        append, stat = found.append, os.stat
+        fd = self._acquire()
+        try:
+            for name in names:
+                if "/" in name:
+                    raise OSError(errno.EINVAL, "not a file name", name)
+                try:
+                    append(stat(name, dir_fd=fd, follow_symlinks=False))
+                except (FileNotFoundError, NotADirectoryError):
+                    append(None)
+        finally:
+            self._release()
+        return found
+
+    def stat_self(self) -> os.stat_result:
+        """``fstat`` of this directory."""
+        fd = self._acquire()
+        try:
+            return os.fstat(fd)
+        finally:
+            self._release()
+
+    # ------------------------------------------------------------------ one entry
+    def stat(self, name: str) -> os.stat_result:
+        """``lstat`` of the entry ``name``."""
+        _check(name)
+        fd = self._acquire()
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        finally:
+            self._release()
+
+    def stat_or_none(self, name: str) -> os.stat_result | None:
+        """``lstat`` of the entry ``name``, or None if there is none."""
+        return self.stats((name,))[0]
+
+    def readlink(self, name: str) -> str:
+        """The target of the symlink ``name``."""
+        _check(name)
+        with self.held() as fd:
+            return os.readlink(name, dir_fd=fd)
+
+    def open(self, name: str) -> BinaryIO:
+        """The bytes of the regular file ``name``.
+
+        Raises:
+            IsADirectoryError: it is a directory.
+            OSError: EINVAL if it is a link, device, FIFO or socket: those are never opened.
+        """
+        _check(name)
+        with self.held() as fd:
+            looked_at = os.open(name, _PATH_ONLY | os.O_NOFOLLOW | (0 if _HAS_PROC else os.O_NONBLOCK), dir_fd=fd)
+            try:
+                mode = os.fstat(looked_at).st_mode
+                if modes.S_ISDIR(mode):
+                    raise IsADirectoryError(errno.EISDIR, "is a directory", name)
+                if not modes.S_ISREG(mode):
+                    raise OSError(errno.EINVAL, "not a regular file", name)
+                if _HAS_PROC:
+                    return os.fdopen(_open_for_reading(f"/proc/self/fd/{looked_at}", 0), "rb")
+            finally:
+                os.close(looked_at)
+            return os.fdopen(_open_for_reading(name, os.O_NOFOLLOW, dir_fd=fd), "rb")  # pragma: no cover - no /proc
+
+    def read(self, name: str, limit: int) -> bytes:
+        """All bytes of the regular file ``name``.
+
+        Raises:
+            CorruptError: it is longer than ``limit`` bytes.
+        """
+        with self.open(name) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
+        return data
+
+    def xattr(self, key: str, name: str = "") -> bytes | None:
+        """One extended attribute of an entry ("" = this directory), None if absent or not readable."""
+        if name:
+            _check(name)
+        with self.held() as fd:
+            try:
+                return os.getxattr(f"/proc/self/fd/{fd}/{name}", key, follow_symlinks=not name)
+            except OSError as error:
+                if error.errno in _NO_XATTR:
+                    return None
+                raise
+            except AttributeError:  # pragma: no cover - macOS has no os.getxattr
+                return None
+
+    def xattrs(self, name: str = "") -> dict[str, bytes]:
+        """All extended attributes of an entry ("" = this directory) that this user can see."""
+        if name:
+            _check(name)
+        with self.held() as fd:
+            path = f"/proc/self/fd/{fd}/{name}"
+            values: dict[str, bytes] = {}
+            try:
+                for key in os.listxattr(path, follow_symlinks=not name):
+                    try:
+                        values[key] = os.getxattr(path, key, follow_symlinks=not name)
+                    except OSError as error:
+                        if error.errno not in _NO_XATTR:
+                            raise
+            except OSError as error:
+                if error.errno not in _NO_XATTR:
+                    raise
+            except AttributeError:  # pragma: no cover - macOS has no os.listxattr
+                pass
+            return values

@@ -1,0 +1,58 @@
+"""Who holds a file lock, told from ``/proc/locks`` without taking one.
+
+``1: FLOCK  ADVISORY  WRITE 1234 fd:01:393222 0 EOF`` – type, process, device (hexadecimal major:minor) and inode.
+Source: proc_locks(5). On btrfs and overlay the device there is not ``st_dev``: then only the inode can be compared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINE = re.compile(r"^\d+: (\w+)\s+\w+\s+(\w+)\s+(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """One lock held by a process. ``pid`` is -1 when it is in another process namespace."""
+
+    type: str
+    access: str
+    pid: int
+    major: int
+    minor: int
+    inode: int
+
+
+def parse_locks(text: str) -> list[Lock]:
+    """The locks of a ``/proc/locks`` text; waiting ones (``->``) and odd lines are passed over."""
+    locks = []
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match:
+            kind, access, pid, major, minor, inode = match.groups()
+            locks.append(Lock(kind, access, int(pid), int(major, 16), int(minor, 16), int(inode)))
+    return locks
+
+
+def held_locks() -> list[Lock] | None:
+    """All file locks of this machine, or None where the kernel doesn't tell."""
+    try:
+        return parse_locks(Path("/proc/locks").read_text())
+    except OSError:
+        return None
+
+
+def lock_on(stat: os.stat_result, locks: list[Lock], exact_device: bool = True) -> Lock | None:
+    """The exclusive flock on the file of ``stat``, if one is held.
+
+    With ``exact_device`` false (btrfs, overlay) the inode alone is compared, which may meet another file.
+    """
+    major, minor = os.major(stat.st_dev), os.minor(stat.st_dev)
+    for lock in locks:
+        same_device = (lock.major, lock.minor) == (major, minor) or not exact_device
+        if lock.type == "FLOCK" and lock.access == "WRITE" and lock.inode == stat.st_ino and same_device:
+            return lock
+    return None

@@ -1,0 +1,1 @@
+"""Roots of our own: made, changed and committed by layerscope itself."""

@@ -1,0 +1,1 @@
+"""The nouns: frozen values and protocols. Standard library only; imports nothing else of the package."""

@@ -1,0 +1,54 @@
+"""A container as its records tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID
+from layerscope.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A volume, bind or tmpfs of a container. ``source`` is a path on the host that ran it ("" if none)."""
+
+    type: str
+    name: str
+    source: str
+    destination: str
+    rw: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a store.
+
+    ``name`` has no leading slash ("" if its record is unreadable). ``image`` is the name as typed, ``image_id`` what
+    it meant then. ``mount_id`` and ``init_id`` name the driver's directories of the writable and the init layer (None
+    if there is none or it is not recorded), ``chain_id`` is the image's top layer. ``state`` is docker's word;
+    ``unclean`` means: recorded as running in a root that no daemon holds. ``log_path`` is relative to the root.
+    """
+
+    id: ContainerID
+    name: str
+    image: str
+    image_id: ImageID | None
+    command: str
+    created: str | None
+    started_at: str | None
+    finished_at: str | None
+    state: str
+    unclean: bool
+    exit_code: int | None
+    driver: str
+    log_path: str | None
+    log_size: int | None
+    mounts: tuple[Mount, ...]
+    labels: Mapping[str, str]
+    mount_id: CacheID | None
+    init_id: CacheID | None
+    chain_id: ChainID | None
+    config: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()

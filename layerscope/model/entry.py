@@ -1,0 +1,76 @@
+"""One entry of a merged directory, with where it comes from and what its level did to it."""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from dataclasses import dataclass
+from enum import StrEnum
+
+from layerscope.model.digest import CacheID, ChainID
+
+_TYPE_OF_MODE = {
+    modes.S_IFREG: "file",
+    modes.S_IFDIR: "dir",
+    modes.S_IFLNK: "symlink",
+    modes.S_IFCHR: "char",
+    modes.S_IFBLK: "block",
+    modes.S_IFIFO: "fifo",
+    modes.S_IFSOCK: "socket",
+}
+
+
+def file_type(mode: int) -> str:
+    """``file dir symlink char block fifo socket``, from the type bits of a mode."""
+    return _TYPE_OF_MODE.get(modes.S_IFMT(mode), "file")
+
+
+class EntryState(StrEnum):
+    """What the level that serves an entry did to it, seen from the levels below.
+
+    PLAIN: level 1 brought it. ADDED: nothing was visible there before. MODIFIED: content (or type) differs from the
+    copy below. METADATA: same content, other mode, owner, times or xattrs. UNCHANGED: copied up, nothing differs.
+    WHITEOUT: a mark that removes the name. OPAQUE: a directory that hides the one below.
+    """
+
+    PLAIN = "plain"
+    ADDED = "added"
+    MODIFIED = "modified"
+    METADATA = "metadata"
+    UNCHANGED = "unchanged"
+    WHITEOUT = "whiteout"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path of a merged view, or one hidden copy of it.
+
+    ``path`` is relative to the view's root, no leading slash. ``level`` counts from 1 (base) and is the level whose
+    copy is described. ``state`` is None when it was not asked for. ``hidden`` entries aren't in the view: whiteouts,
+    and what a whiteout or opaque directory of level ``hidden_by`` covers. ``level_below`` is the nearest lower level
+    with a visible copy that this one replaces (None: none).
+    """
+
+    path: str
+    name: str
+    stat: os.stat_result
+    level: int
+    state: EntryState | None
+    hidden: bool = False
+    hidden_by: int | None = None
+    level_below: int | None = None
+    target: str | None = None
+    link_to: str | None = None
+    chain_id: ChainID | None = None
+    cache_id: CacheID | None = None
+
+    @property
+    def type(self) -> str:
+        """``file dir symlink char block fifo socket``."""
+        return file_type(self.stat.st_mode)
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return modes.S_ISDIR(self.stat.st_mode)

@@ -1,0 +1,25 @@
+"""Who a path, an id or a mount line belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerscope.model.digest import CacheID, ChainID, DiffID
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One claim on a thing of the root.
+
+    ``kind`` is one of ``image container init build-cache volume log plugin record orphan``. ``claimed_by`` names the
+    record (a path relative to the root) that makes the claim.
+    """
+
+    kind: str
+    id: str
+    names: tuple[str, ...] = ()
+    chain_id: ChainID | None = None
+    diff_id: DiffID | None = None
+    cache_id: CacheID | None = None
+    path: str | None = None
+    claimed_by: str | None = None

@@ -1,0 +1,36 @@
+"""What was found at a root, beside its images and containers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from layerscope.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Whether an engine holds the root now (None: can't be told), and how that is known."""
+
+    held: bool | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootSummary:
+    """A root in a few lines: the answer of ``info``.
+
+    ``unseen`` says in plain words what this user can't see here; ``features`` what the root uses.
+    """
+
+    root: str
+    store: str
+    driver: str
+    drivers: tuple[str, ...]
+    engine: str
+    daemon: Daemon
+    xattr_prefix: str
+    unseen: tuple[str, ...]
+    counts: Mapping[str, int]
+    features: tuple[str, ...]
+    problems: tuple[Problem, ...]

@@ -1,0 +1,68 @@
+"""Images and containers joined with the numbers that docker prints beside them, and what a REF names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerscope.model.container import Container
+from layerscope.model.image import Image
+from layerscope.model.level import Level, LevelCounts
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """An image with its place among the others, in bytes, as ``docker system df -v`` counts.
+
+    ``shared_size`` and ``unique_size`` are None where a size is unknown, or the image isn't one that docker lists.
+    ``containers`` counts those of any state. ``dangling``: no name and no child. ``intermediate``: no name but a child
+    (docker lists it only with ``-a``).
+    """
+
+    image: Image
+    shared_size: int | None
+    unique_size: int | None
+    containers: int
+    dangling: bool
+    intermediate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """A container with docker's two sizes in bytes: its writable layer, and that plus its image's layers.
+
+    None where it was not measured or can't be (contents missing).
+    """
+
+    container: Container
+    size_rw: int | None
+    size_root_fs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StackLevel:
+    """A level with what it holds. ``size`` is the recorded size, or the measured one where there is no record."""
+
+    level: Level
+    size: int | None
+    counts: LevelCounts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a REF names: exactly one of ``image`` and ``container`` is set.
+
+    ``cut`` is the number of levels that count (None: all); ``path`` that of the REF, with its leading slash, or None.
+    """
+
+    image: Image | None
+    container: Container | None
+    cut: int | None = None
+    path: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name to show for it."""
+        if self.container is not None:
+            return self.container.name or self.container.id[:12]
+        assert self.image is not None
+        return self.image.repo_tags[0] if self.image.repo_tags else self.image.id.removeprefix("sha256:")[:12]
