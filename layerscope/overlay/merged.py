@@ -160,7 +160,7 @@ class MergedDirectory:
     def data_of(self, part: Part, name: str) -> tuple[Part, str]:
         """The part and name that hold the data of a regular file: lower ones for a metadata-only copy (metacopy)."""
         key = part.dialect.metacopy_key
-        if part.bottom or part.directory.xattr(key, name) is None:
+        if part.directory.xattr(key, name) is None:
             return part, name
         current = name
         candidates = [lower for lower in self.parts if lower.level < part.level]
@@ -174,7 +174,7 @@ class MergedDirectory:
             lower = next((lower for lower in candidates if lower.kind(current) is not None), None)
             if lower is None or lower.kind(current) != "f":
                 raise OSError(errno.EIO, "metadata-only copy without data below", self.path_of(name))
-            if lower.bottom or lower.directory.xattr(key, current) is None:
+            if lower.directory.xattr(key, current) is None:
                 return lower, current
             part, candidates = lower, [other for other in candidates if other.level < lower.level]
             redirect = _redirect_of(lower, current)

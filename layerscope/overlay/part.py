@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat as modes
 from collections.abc import Iterable
 from typing import Literal
@@ -107,6 +108,18 @@ class Part:
             removed = mark.removeprefix(NAME_PREFIX)
             if removed and not removed.startswith(NAME_PREFIX):
                 listing.setdefault(removed, "w")
+
+    def is_ghost(self, name: str, stat: os.stat_result) -> bool:
+        """Whether a listed file is an xattr whiteout in a directory that doesn't announce such (no opaque ``x``).
+
+        The kernel lists such a name, but looking it up fails with ENOENT: the view doesn't have it.
+        """
+        return (
+            not stat.st_size
+            and modes.S_ISREG(stat.st_mode)
+            and self.dialect.xattrs
+            and self._has_whiteout_xattr(name)
+        )
 
     def _has_whiteout_xattr(self, name: str) -> bool:
         return self.directory.xattr(self.dialect.whiteout_key, name) is not None

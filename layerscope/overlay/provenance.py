@@ -70,7 +70,7 @@ def _served(directory: MergedDirectory, part: Part, names: Sequence[str], compar
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     prefix = directory.path + "/" if directory.path else ""
     for name, stat in zip(names, part.directory.stats(names), strict=True):
-        if stat is None:
+        if stat is None or part.is_ghost(name, stat):
             continue
         target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
         state: EntryState | None = plain

@@ -244,5 +244,5 @@ def stat_all(directory: MergedDirectory) -> Iterator[Listed]:
         group[2].append(kind)
     for part, names, kinds in by_part.values():
         for name, kind, stat in zip(names, kinds, part.directory.stats(names), strict=True):
-            if stat is not None:
+            if stat is not None and not part.is_ghost(name, stat):
                 yield name, part, kind, stat

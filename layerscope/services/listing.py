@@ -1,0 +1,101 @@
+"""Entries of a view as a stream: sorted by the bytes of the whole path, with what a listing shows beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from layerscope.analysis.hard_links import HardLinks
+from layerscope.model.entry import Entry
+from layerscope.model.level import Level
+from layerscope.overlay import MergedDirectory, MergedView, describe, entries
+from layerscope.overlay.view import Place
+
+
+def list_entries(
+    view: MergedView, path: str, levels: Mapping[int, Level], recursive: bool = False, hidden: bool = False
+) -> Iterator[Entry]:
+    """What is at ``path``: a directory's entries, or the one entry that it is.
+
+    Args:
+        view: The merged view.
+        path: A path in it; links on the way and at its end are followed if they lead to a directory.
+        levels: The levels by number, for chain and cache IDs.
+        recursive: Everything below, too; a directory's entries are read when their turn comes.
+        hidden: Also whiteouts and what marks hide.
+
+    Raises:
+        OSError: as ``MergedView.place``, before the first entry.
+    """
+    place = view.place(path, hidden=hidden)
+    if place.name:
+        target = _directory_behind(view, path)
+        if target is None:
+            return iter([_named(entry, levels) for entry in _single(place, hidden)])
+        place = Place(target, "")
+    return (_named(entry, levels) for entry in _stream(place.directory, recursive, hidden))
+
+
+def _directory_behind(view: MergedView, path: str) -> MergedDirectory | None:
+    try:
+        place = view.place(path, follow=True)
+    except OSError:
+        return None
+    return None if place.name else place.directory
+
+
+def _single(place: Place, hidden: bool) -> list[Entry]:
+    if not hidden:
+        return [describe(place.directory, place.name)]
+    return [entry for entry in entries(place.directory, hidden=True) if entry.name == place.name]
+
+
+def _stream(directory: MergedDirectory, recursive: bool, hidden: bool) -> Iterator[Entry]:
+    """Entries in the order of their whole paths' bytes: ``a``, ``a-b``, ``a/b``."""
+    if not recursive:
+        yield from entries(directory, hidden)
+        return
+    pending = [iter(_steps(directory, hidden))]
+    while pending:
+        step = next(pending[-1], None)
+        if step is None:
+            pending.pop()
+        elif isinstance(step, Entry):
+            yield step
+        else:
+            parent, name = step
+            try:
+                child = parent.child(name)
+            except OSError:
+                continue
+            pending.append(iter(_steps(child, hidden)))
+
+
+def _steps(directory: MergedDirectory, hidden: bool) -> list[Entry | tuple[MergedDirectory, str]]:
+    """The entries of a directory and the descents into its directories, in order."""
+    found: list[tuple[bytes, int, Entry | tuple[MergedDirectory, str]]] = []
+    folders: set[str] = set()
+    for entry in entries(directory, hidden):
+        key = os.fsencode(entry.name)
+        found.append((key, -entry.level, entry))
+        if entry.is_dir and entry.name not in folders:
+            folders.add(entry.name)
+            found.append((key + b"/", 0, (directory, entry.name)))
+    found.sort(key=lambda step: step[:2])
+    return [step for _, _, step in found]
+
+
+def _named(entry: Entry, levels: Mapping[int, Level]) -> Entry:
+    level = levels.get(entry.level)
+    if level is None:
+        return entry
+    return replace(entry, chain_id=level.chain_id, cache_id=level.cache_id)
+
+
+def with_links(listed: Iterator[Entry], view: MergedView) -> Iterator[Entry]:
+    """The same entries, with ``link_to`` for later names of one inode."""
+    links = HardLinks(view)
+    for entry in listed:
+        first = None if entry.hidden else links.first_name(entry.level, entry.stat)
+        yield replace(entry, link_to=first) if first is not None and first != entry.path else entry

@@ -1,0 +1,269 @@
+"""A session: one root, open for reading, and everything that can be asked of it.
+
+It joins what the rooms below don't know of each other: a store's records give chain and cache IDs, a driver turns cache
+IDs into files, the overlay engine merges those, and the analyses answer. Front ends call nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+from layerscope.analysis.blame import blame
+from layerscope.analysis.changes import docker_changes, exact_changes
+from layerscope.analysis.counts import level_counts
+from layerscope.analysis.explain import explain
+from layerscope.analysis.owners import owners
+from layerscope.analysis.sizes import image_usages, newest_first
+from layerscope.drivers import Driver
+from layerscope.errors import UsageError
+from layerscope.hostfs import Directory
+from layerscope.model.blame import Blame
+from layerscope.model.change import Change
+from layerscope.model.container import Container
+from layerscope.model.entry import Entry
+from layerscope.model.image import HistoryRow, Image
+from layerscope.model.level import Level, Role
+from layerscope.model.owner import Owner
+from layerscope.model.problem import Problem
+from layerscope.model.ref import Ref, SubjectKind
+from layerscope.model.root import RootSummary
+from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel, Subject
+from layerscope.overlay import MergedView
+from layerscope.services.contents import Contents
+from layerscope.services.faults import told
+from layerscope.services.listing import list_entries, with_links
+from layerscope.services.reading import open_copy
+from layerscope.services.resolve import resolve
+from layerscope.services.setting import Setting
+from layerscope.stores.base import Store
+
+_Thing = TypeVar("_Thing", Image, Container)
+
+
+class Session:
+    """One opened root; a context manager. Nothing here changes anything below it.
+
+    Values are those of :mod:`layerscope.model`. Problems found on the way gather in :meth:`problems`. Every method
+    raises :class:`~layerscope.errors.LayerscopeError` for what can't be answered, and nothing else.
+    """
+
+    def __init__(self, path: Path, root: Directory, store: Store, driver: Driver | None, setting: Setting) -> None:
+        self.path = path
+        self.root = root
+        self.store = store
+        self.setting = setting
+        self._contents = Contents(store, driver)
+        self._found: dict[Problem, None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the root's descriptor back."""
+        self.root.close()
+
+    @property
+    def driver(self) -> str:
+        """The storage driver whose world is shown."""
+        return self.store.driver
+
+    # ------------------------------------------------------------------ the root
+    def info(self) -> RootSummary:
+        """What was found at the root, with every problem of its records and layers."""
+        things: list[Image | Container] = [*self.store.images(), *self.store.containers()]
+        for thing in things:
+            self.levels(Subject(thing, None) if isinstance(thing, Image) else Subject(None, thing))
+        return self.setting.summary(self.store, self._contents, self.problems())
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem found until now: those of the records, and what reading layers added."""
+        return tuple(dict.fromkeys((*self.setting.problems, *self.store.problems(), *self._found)))
+
+    def _note(self, problems: list[Problem]) -> None:
+        self._found.update(dict.fromkeys(problems))
+
+    def images(self) -> list[ImageUsage]:
+        """Every image, intermediate and broken ones included, newest first, then by id."""
+        usages = image_usages(self.store.images(), self.store.containers(), self.store.layers())
+        return [replace(usage, image=self._with_missing_layers(usage.image)) for usage in usages]
+
+    def containers(self, sizes: bool = True) -> list[ContainerUsage]:
+        """Every container, newest first, then by id; with ``sizes`` each writable layer is measured."""
+        found = [self._sized(self._with_missing_layers(container), sizes) for container in self.store.containers()]
+        return sorted(found, key=lambda usage: newest_first(usage.container.created, usage.container.id))
+
+    def _with_missing_layers(self, subject: _Thing) -> _Thing:
+        missing: list[Problem] = self._contents.missing_layers(subject)
+        self._note(missing)
+        return replace(subject, problems=(*subject.problems, *missing)) if missing else subject
+
+    def _sized(self, container: Container, measure: bool) -> ContainerUsage:
+        if not measure:
+            return ContainerUsage(container, None, None)
+        size_rw = self._contents.container_size(container)
+        sizes = [level.size for level in self.store.levels(container) if level.role is Role.IMAGE]
+        image_size = None if None in sizes else sum(size or 0 for size in sizes)
+        return ContainerUsage(container, size_rw, None if image_size is None else image_size + (size_rw or 0))
+
+    # ------------------------------------------------------------------ what a REF names
+    def find(self, text: str | Ref, kind: SubjectKind | None = None) -> Subject:
+        """The image or container that a REF names.
+
+        Raises:
+            UsageError: it names nothing, several things, or a cut above its top level.
+        """
+        ref = Ref.parse(text) if isinstance(text, str) else text
+        subject = resolve(ref, self.store.images(), self.store.containers(), kind)
+        if subject.cut is not None:
+            count = len(self.levels(subject))
+            if subject.cut > count:
+                raise UsageError(f"{subject.name} has {count} levels, there is no level {subject.cut}")
+        return subject
+
+    def history(self, subject: Subject) -> list[HistoryRow]:
+        """The history of an image (of a container: of its image as recorded), newest first."""
+        image = subject.image
+        if image is None:
+            assert subject.container is not None
+            wanted = subject.container.image_id
+            image = next((image for image in self.store.images() if image.id == wanted), None)
+            if image is None:
+                raise UsageError(f"the image of {subject.name} is no longer here, and its history with it")
+        return list(reversed(image.history))
+
+    def records(self, subject: Subject) -> dict[str, object]:
+        """The engine's own records of the subject, joined."""
+        return self.store.records(_thing(subject))
+
+    # ------------------------------------------------------------------ layers
+    def levels(self, subject: Subject) -> tuple[Level, ...]:
+        """All levels of the subject's stack, base first; its cut doesn't count."""
+        levels, problems = self._contents.levels(_thing(subject))
+        self._note(problems)
+        if not self.setting.sees_marks:
+            self._note(self._contents.lost_marks(levels))
+        return levels
+
+    def view(self, subject: Subject) -> MergedView:
+        """The merged view of the subject, at its cut."""
+        levels = self.levels(subject)
+        if subject.cut is not None:
+            levels = levels[: subject.cut]
+        view, problems = self._contents.view(levels)
+        self._note(problems)
+        return view
+
+    def stack(self, subject: Subject, counts: bool = True) -> list[StackLevel]:
+        """The levels of the subject up to its cut, top first, with sizes and (if wanted) counts."""
+        levels = self.levels(subject)
+        view = self.view(subject)
+        shown = levels if subject.cut is None else levels[: subject.cut]
+        found = [self.stack_level(view, level, counts) for level in shown]
+        self._note(view.problems)
+        return found[::-1]
+
+    def stack_level(self, view: MergedView, level: Level, counts: bool = True) -> StackLevel:
+        """One level with its size, measured where it isn't recorded, and its counts."""
+        size = level.size
+        if size is None and level.role is not Role.IMAGE:
+            size = self._contents.level_size(level)
+        return StackLevel(level, size, level_counts(view, level.number) if counts else None)
+
+    def changes(self, subject: Subject, corrected: bool = False, detail: bool = True) -> list[Change]:
+        """What a container changed: the lines of ``docker diff``, or (``corrected``) every difference there is."""
+        if subject.container is None:
+            raise UsageError(f"{subject.name} is an image: give two REFs to compare, or a container")
+        levels = self.levels(subject)
+        if not levels or levels[-1].role is not Role.RW:
+            raise UsageError(f"{subject.name} has no writable layer: its mount record is missing")
+        view = self.view(replace(subject, cut=None))
+        below = view.cut(len(levels) - 1)
+        found = exact_changes(below, view) if corrected else docker_changes(below, view, detail)
+        self._note([*view.problems, *below.problems])
+        return found
+
+    def compare(self, old: Subject, new: Subject) -> list[Change]:
+        """Every difference from one view to another, each at its cut."""
+        old_view, new_view = self.view(old), self.view(new)
+        found = exact_changes(old_view, new_view)
+        self._note([*old_view.problems, *new_view.problems])
+        return found
+
+    # ------------------------------------------------------------------ files
+    def entries(
+        self, subject: Subject, path: str = "/", *, recursive: bool = False, hidden: bool = False, links: bool = True
+    ) -> Iterator[Entry]:
+        """The entries at a path of the view, in the order of their paths' bytes, as they are read."""
+        view = self.view(subject)
+        numbers = {level.number: level for level in self.levels(subject)}
+        with told(f"cannot list {path} of {subject.name}"):
+            listed = list_entries(view, path, numbers, recursive, hidden)
+            yield from with_links(listed, view) if links else listed
+        self._note(view.problems)
+
+    def xattrs(self, view: MergedView, entry: Entry) -> dict[str, bytes]:
+        """All extended attributes of an entry as its level stores it."""
+        part = next((part for part in view.root_parts if part.level == entry.level), None)
+        if part is None:
+            return {}
+        directory = part.directory
+        folder, _, name = entry.path.rpartition("/")
+        try:
+            for step in folder.split("/") if folder else ():
+                directory = directory.enter(step)
+            return directory.xattrs(name)
+        except OSError:
+            return {}
+
+    def open_file(self, subject: Subject, path: str, level: int | None = None) -> BinaryIO:
+        """The bytes that the view serves at a path, or the copy that one level holds; links resolve in the view."""
+        with told(f"cannot read {path} of {subject.name}"):
+            return open_copy(self.view(subject), path, level)
+
+    def blame(self, subject: Subject, path: str) -> Blame:
+        """The life of a path through the subject's levels."""
+        with told(f"cannot blame {path} of {subject.name}"):
+            return blame(self.view(subject), path, {level.number: level for level in self.levels(subject)})
+
+    def explain(self, subject: Subject, path: str) -> str:
+        """In a few words what the entry is, and why it is seen or not."""
+        with told(f"cannot explain {path} of {subject.name}"):
+            return explain(self.view(subject), path, self.blame(subject, path))
+
+    def owners(self, thing: str) -> list[Owner]:
+        """Who owns a path, an id or its prefix, a short name, a digest, or the directories of a mount line."""
+        return owners(self._contents.claims(), thing)
+
+    def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
+        """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""
+        from layerscope.services.export import export_tar
+
+        problems = export_tar(self.view(subject), out)
+        self._note(problems)
+        return problems
+
+    def extract(self, subject: Subject, path: str, destination: Path) -> list[Problem]:
+        """Copy what is at a path to the analyst's own disk, outside of the root."""
+        from layerscope.services.extract import extract
+
+        if destination.resolve().is_relative_to(self.path.resolve()):
+            raise UsageError(f"{destination} is below the root that is being read: nothing is ever written there")
+        with told(f"cannot extract {path} of {subject.name}"):
+            problems = extract(self.view(subject), path, destination)
+        self._note(problems)
+        return problems
+
+
+def _thing(subject: Subject) -> Image | Container:
+    thing = subject.container or subject.image
+    assert thing is not None
+    return thing

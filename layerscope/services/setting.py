@@ -1,0 +1,149 @@
+"""What an opened root is: facts about the whole, gathered when it is opened and told by ``info``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerscope.hostfs.privilege import Privilege
+from layerscope.lab.marker import LabMarker
+from layerscope.model.problem import Problem, Severity
+from layerscope.model.root import Daemon, RootSummary
+from layerscope.services.contents import Contents
+from layerscope.stores.base import Store
+from layerscope.stores.detect import Detection
+from layerscope.stores.docker.engine import EngineTraces
+from layerscope.stores.docker.engine import describe as describe_engine
+from layerscope.stores.docker.store import DockerStore
+
+_WALKED_DIRECTORIES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The root's path, what was detected there, what this user may see, and the prefix whose marks count."""
+
+    path: Path
+    detection: Detection
+    privilege: Privilege
+    xattr_prefix: str
+    marker: LabMarker | None
+    file_driver_missing: bool = False
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong or hidden about the root as a whole."""
+        problems = list(self.detection.problems)
+        if self.file_driver_missing:
+            what = "files of this storage driver can't be read yet"
+            problems.append(Problem("", what, "records and sizes are shown, not files", severity=Severity.WARNING))
+        return tuple(problems)
+
+    @property
+    def sees_marks(self) -> bool:
+        """Whether this user can see every mark that may be there."""
+        return self.privilege.trusted_xattrs
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What this user can't see here, in plain words."""
+        told = []
+        if not self.sees_marks:
+            told.append(
+                "opaque directories: trusted.overlay.* marks are shown only to root, so entries that such a directory"
+                " hides appear as if they were there"
+            )
+        if not self.privilege.reads_everything:
+            told.append("directories and files that this user has no right to read")
+        if not self.privilege.keeps_atime:
+            told.append("access times of other users' files are not kept while reading (no right to O_NOATIME)")
+        return tuple(told)
+
+    def summary(self, store: Store, contents: Contents, problems: tuple[Problem, ...]) -> RootSummary:
+        """The answer of ``info``."""
+        daemon, engine = Daemon(None, "this store doesn't tell"), ""
+        features = list(self.detection.features)
+        if isinstance(store, DockerStore):
+            liveness = store.liveness
+            daemon = Daemon(liveness.held, "; ".join(liveness.evidence))
+            engine = describe_engine(store.engine)
+            features.extend(_docker_features(store.engine, store, self))
+        return RootSummary(
+            root=os.fspath(self.path),
+            store=store.name,
+            driver=store.driver,
+            drivers=self.detection.drivers,
+            engine=engine,
+            daemon=daemon,
+            xattr_prefix=self.xattr_prefix,
+            unseen=self.unseen,
+            counts=_counts(store, contents),
+            features=tuple(dict.fromkeys(features)),
+            problems=(*problems, *foreign_marks(store, contents)),
+        )
+
+
+def _docker_features(engine: EngineTraces, store: Store, setting: Setting) -> list[str]:
+    features = []
+    if store.build_cache():
+        features.append("build cache")
+    if engine.native_diff:
+        features.append("docker diff of this engine is made from the upper directory alone")
+    if setting.detection.rootless:
+        features.append("rootless")
+    if setting.marker is not None:
+        features.append("lab root")
+    features.extend(f"remapped root {name}" for name in setting.detection.remapped)
+    features.append("access times of symlinks are not kept while reading: no flag prevents that")
+    if any(container.init_id for container in store.containers()):
+        features.append("init layers")
+    return features
+
+
+def _counts(store: Store, contents: Contents) -> Mapping[str, int]:
+    images, containers = store.images(), store.containers()
+    return {
+        "images": len(images),
+        "tagged": sum(bool(image.repo_tags) for image in images),
+        "containers": len(containers),
+        "running": sum(container.state == "running" for container in containers),
+        "layers": len(store.layers()),
+        "layer_directories": len(contents.present()),
+        "volumes": len(store.volumes()),
+    }
+
+
+def foreign_marks(store: Store, contents: Contents) -> list[Problem]:
+    """Opaque marks of the prefix that doesn't count here, in writable layers: any process in a container can set them.
+
+    At most 20,000 directories are looked at.
+    """
+    if contents.driver is None:
+        return []
+    other = "user.overlay." if contents.driver.dialect.prefix.startswith("trusted") else "trusted.overlay."
+    found: list[Problem] = []
+    left = _WALKED_DIRECTORIES
+    for container in store.containers():
+        if container.mount_id is None or container.mount_id not in contents.present():
+            continue
+        top = contents.driver.layer_path(container.mount_id)
+        try:
+            pending = [(contents.driver.open_layer(container.mount_id), "")]
+        except OSError:
+            continue
+        while pending and left:
+            directory, path = pending.pop()
+            left -= 1
+            try:
+                names = [name for name, kind in directory.scan() if kind == "d"]
+                mark = directory.xattr(other + "opaque")
+            except OSError:
+                continue
+            if mark is not None:
+                what = f"carries {other}opaque, which has no meaning in this root"
+                effect = "it is not obeyed"
+                found.append(Problem(f"{top}{path}", what, effect, severity=Severity.NOTE))
+            pending.extend((directory.enter(name), f"{path}/{name}") for name in names)
+    return found

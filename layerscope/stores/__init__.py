@@ -1,0 +1,1 @@
+"""The engines' records: images, references, layers, containers, volumes."""

@@ -1,0 +1,61 @@
+"""What every engine's records answer, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from layerscope.model.container import Container
+from layerscope.model.digest import CacheID, ChainID
+from layerscope.model.image import Image, Layer
+from layerscope.model.level import Level
+from layerscope.model.problem import Problem
+from layerscope.model.volume import Volume
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The records of one engine in one root. Each kind is read once, when it is first asked for.
+
+    No method raises for a damaged record: the good ones are given, the damage is among ``problems``. Paths are
+    relative to the store's root, without a leading slash.
+    """
+
+    @property
+    def name(self) -> str:
+        """``docker``, ``containerd``, ``podman`` …"""
+
+    @property
+    def driver(self) -> str:
+        """The storage driver whose layers these records name."""
+
+    def images(self) -> tuple[Image, ...]:
+        """All images, broken ones included, newest first, then by ID."""
+
+    def containers(self) -> tuple[Container, ...]:
+        """All containers of this driver, broken ones included, newest first, then by ID."""
+
+    def layers(self) -> Mapping[ChainID, Layer]:
+        """All read-only layers that have a record, those no image uses included."""
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """All volumes, by name."""
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong with any record, each once: those of single records, then those of the store."""
+
+    def build_cache(self) -> frozenset[CacheID]:
+        """The cache IDs that a build cache keeps alive, whether or not an image has them too."""
+
+    def tar_split(self, chain_id: ChainID) -> BinaryIO | None:
+        """The record of a layer's tar, gzip-compressed (``formats.tarsplit``), None if there is none to be read."""
+
+    def levels(self, subject: Image | Container) -> tuple[Level, ...]:
+        """The stack of an image or container, base first, ``path`` unset: where files lie is the driver's knowledge.
+
+        A container has its init level, if there is one, and its writable level on top. A level whose directory isn't
+        recorded (or whose record is damaged) is there with ``cache_id`` None.
+        """
+
+    def records(self, subject: Image | Container) -> dict[str, object]:
+        """The engine's own records of an image or container, joined, read anew."""

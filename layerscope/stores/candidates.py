@@ -1,0 +1,100 @@
+"""Where roots usually lie on this machine, for when nobody names one.
+
+Sources: dockerd(8) ``--data-root`` and its older name ``graph``; containers-storage.conf(5) ``graphroot``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+_CONFIG_LIMIT = 1 << 20
+
+
+def candidates(home: Path | None = None, system: Path = Path("/")) -> Iterator[tuple[Path, str | None]]:
+    """Each place in turn, with why it can't be read (None if it can).
+
+    docker's own configuration, docker's default, the user's own docker, then podman's graphroots. A configuration that
+    can't be understood is yielded itself, with the reason. ``system`` stands in for the root directory.
+    """
+    home = Path.home() if home is None else home
+    seen: set[Path] = set()
+    for path, reason in _places(home, system):
+        if path not in seen:
+            seen.add(path)
+            yield path, reason or _why_not(path)
+
+
+def _places(home: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
+    yield from _docker_configured(system / "etc/docker/daemon.json", system)
+    yield system / "var/lib/docker", None
+    yield home / ".local/share/docker", None
+    yield from _podman_configured(system / "etc/containers/storage.conf", system)
+    yield system / "var/lib/containers/storage", None
+    yield from _podman_configured(home / ".config/containers/storage.conf", system)
+    yield home / ".local/share/containers/storage", None
+
+
+def _docker_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
+    text, reason = _read(file)
+    if text is None:
+        if reason:
+            yield file, reason
+        return
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        yield file, f"is not JSON: {error}"
+        return
+    for key in ("data-root", "graph"):
+        value = settings.get(key) if isinstance(settings, dict) else None
+        if isinstance(value, str) and value:
+            yield _placed(value, system), None
+
+
+def _podman_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
+    text, reason = _read(file)
+    if text is None:
+        if reason:
+            yield file, reason
+        return
+    try:
+        storage = tomllib.loads(text).get("storage")
+    except (ValueError, RecursionError) as error:
+        yield file, f"is not TOML: {error}"
+        return
+    value = storage.get("graphroot") if isinstance(storage, dict) else None
+    if isinstance(value, str) and value:
+        yield _placed(value, system), None
+
+
+def _placed(value: str, system: Path) -> Path:
+    return system / os.path.expandvars(value).replace("\0", "").lstrip("/")
+
+
+def _read(file: Path) -> tuple[str | None, str | None]:
+    """The text of a configuration file, or why not; neither if there is none."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_CONFIG_LIMIT).decode(), None
+    except FileNotFoundError:
+        return None, None
+    except UnicodeDecodeError:
+        return None, "is not UTF-8"
+    except OSError as error:
+        return None, f"can't be read: {error.strerror}"
+
+
+def _why_not(path: Path) -> str | None:
+    try:
+        with os.scandir(path) as entries:
+            return None if next(entries, None) else "is empty"
+    except OSError as error:
+        return {
+            "FileNotFoundError": "is not there",
+            "NotADirectoryError": "is not a directory",
+            "PermissionError": "can't be read without privilege",
+        }.get(type(error).__name__, f"can't be read: {error.strerror}")

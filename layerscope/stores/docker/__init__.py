@@ -1,0 +1,1 @@
+"""docker's own records, graph driver layout: ``image/<driver>``, ``containers``, ``volumes``."""

@@ -1,0 +1,241 @@
+"""docker's records of one storage driver in one root, each kind read when it is first asked for.
+
+Who needs whom: image configs say what each chain ID must hold, so they are read before the layers; images are joined
+from configs, names and layers; containers from images, layers and mount records. No layer's own directory is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from layerscope.hostfs import Directory
+from layerscope.model.container import Container
+from layerscope.model.digest import CacheID, ChainID, ImageID, hex_of
+from layerscope.model.image import Image, Layer
+from layerscope.model.level import Level, Role
+from layerscope.model.problem import Problem, Severity
+from layerscope.model.volume import Volume
+from layerscope.stores.docker import raw
+from layerscope.stores.docker.buildkit import BuildKitClaims, read_claims
+from layerscope.stores.docker.containers import Surroundings, read_containers
+from layerscope.stores.docker.engine import EngineTraces, find_engine
+from layerscope.stores.docker.image_config import ConfigRecord, read_configs
+from layerscope.stores.docker.images import join_images, layer_facts
+from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of, read_layers
+from layerscope.stores.docker.liveness import Liveness, find_liveness
+from layerscope.stores.docker.mounts import MountRecord, read_mounts
+from layerscope.stores.docker.orphans import claim_guesses, orphan_problems
+from layerscope.stores.docker.record import Fault, list_directory, read_bytes, unique
+from layerscope.stores.docker.references import References, read_references
+from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
+
+
+class DockerStore:
+    """The records of the graph driver ``driver`` in ``root``, which lies at ``path`` on the host.
+
+    Satisfies :class:`layerscope.stores.base.Store`. ``now`` is the time in seconds since 1970 by which young records
+    are told from old ones.
+    """
+
+    name = "docker"
+
+    def __init__(self, root: Directory, path: Path, driver: str, now: float | None = None) -> None:
+        self.root = root
+        self.path = path
+        self.driver = driver
+        self._now = time.time() if now is None else now
+        self._place = f"image/{driver}"
+        self._directory = root.enter("image").enter(driver)
+
+    # ------------------------------------------------------------------ what a store answers
+    def images(self) -> tuple[Image, ...]:
+        """All images, broken ones and missing ones that have a name included, newest first, then by ID."""
+        return self._images
+
+    def containers(self) -> tuple[Container, ...]:
+        """All containers of this driver, broken ones included, newest first, then by ID."""
+        return self._containers[0]
+
+    def layers(self) -> Mapping[ChainID, Layer]:
+        """All read-only layers that have a record."""
+        return self._layers.layers
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """All volumes, by name."""
+        return self._volumes.volumes
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong, each once; reads what has not been read yet."""
+        found = [problem for image in self.images() for problem in image.problems]
+        found += [problem for container in self.containers() for problem in container.problems]
+        found += [problem for layer in self.layers().values() for problem in layer.problems]
+        found += self._references_told
+        found += self._configs[1]
+        found += self._layers.problems
+        found += self._mounts[1]
+        found += self._containers[1]
+        found += orphan_problems(self.orphan_mounts(), self._directory, self.liveness.held, self._now)
+        found += self._volumes.problems
+        return unique(found)
+
+    def levels(self, subject: Image | Container) -> tuple[Level, ...]:
+        """The stack of an image or container, base first, ``path`` unset."""
+        image = subject if isinstance(subject, Image) else self._by_id.get(subject.image_id or ImageID(""))
+        if isinstance(subject, Image):
+            chain = subject.chain_ids
+        else:
+            chain = chain_of(subject.chain_id, self.layers(), self._facts)
+        commands = self._commands
+        if image is not None:
+            commands = {**commands, **{row.chain_id: row.created_by for row in image.history if row.chain_id}}
+        levels = [self._level(number, link, commands.get(link, "")) for number, link in enumerate(chain, 1)]
+        if isinstance(subject, Container):
+            if subject.init_id is not None:
+                levels.append(Level(len(levels) + 1, Role.INIT, subject.init_id))
+            levels.append(Level(len(levels) + 1, Role.RW, subject.mount_id))
+        return tuple(levels)
+
+    def records(self, subject: Image | Container) -> dict[str, object]:
+        """docker's own records of an image or container, joined, read anew."""
+        if isinstance(subject, Container):
+            return raw.container_records(self.root, self._place, subject)
+        return raw.image_records(self.root, self._place, subject)
+
+    def build_cache(self) -> frozenset[CacheID]:
+        """The directories that a live record of BuildKit claims, those of layers below them included."""
+        claims, layers = self.build_claims, self.layers()
+        held = set(claims.cache_ids)
+        for chain in claims.chain_ids:
+            for link in chain_of(chain, layers, self._facts):
+                layer = layers.get(link)
+                if layer is not None and layer.cache_id is not None:
+                    held.add(layer.cache_id)
+        return frozenset(held)
+
+    def tar_split(self, chain_id: ChainID) -> BinaryIO | None:
+        """``layerdb/sha256/<chain ID>/tar-split.json.gz``."""
+        try:
+            return self._directory.descend(f"layerdb/sha256/{hex_of(chain_id)}").open("tar-split.json.gz")
+        except OSError:
+            return None
+
+    # ------------------------------------------------------------------ what only docker's records tell
+    @cached_property
+    def build_claims(self) -> BuildKitClaims:
+        """BuildKit's records and what they keep alive."""
+        folder = self.root.enter("buildkit")
+        files = []
+        for name in ("metadata_v2.db", "snapshots.db", "containerdmeta.db"):
+            data = read_bytes(folder, name, DATABASE_LIMIT)
+            files.append(None if isinstance(data, Fault) else data)
+        return read_claims(*files)
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        """Whether a daemon holds the root."""
+        return find_liveness(self.root, self.path)
+
+    @cached_property
+    def engine(self) -> EngineTraces:
+        """What tells the engine's version."""
+        return find_engine(self.root, self.driver, self._configs[0].values())
+
+    def mounts(self) -> Mapping[str, MountRecord]:
+        """The records of all writable layers by name: a container's ID, or a build's own."""
+        return self._mounts[0]
+
+    def orphan_mounts(self) -> tuple[MountRecord, ...]:
+        """The records of writable layers whose container is gone, or that never had one, by name."""
+        return tuple(record for name, record in self.mounts().items() if name not in self._container_names)
+
+    # ------------------------------------------------------------------ each kind of record, once
+    @cached_property
+    def _configs(self) -> tuple[dict[ImageID, ConfigRecord], tuple[Problem, ...]]:
+        return read_configs(self._directory.enter("imagedb"), f"{self._place}/imagedb")
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return layer_facts(self._configs[0].values())
+
+    @cached_property
+    def _references(self) -> References:
+        return read_references(self._directory, self._place)
+
+    @property
+    def _references_told(self) -> tuple[Problem, ...]:
+        """A store without images has no names either: nothing is missing then."""
+        problems = self._references.problems
+        return tuple(problem for problem in problems if self._configs[0] or problem.severity != Severity.NOTE)
+
+    @cached_property
+    def _layers(self) -> LayerRecords:
+        return read_layers(self._directory.enter("layerdb"), f"{self._place}/layerdb", self._facts)
+
+    @cached_property
+    def _images(self) -> tuple[Image, ...]:
+        return join_images(self._configs[0], self._references, self._layers.layers, self._place)
+
+    @cached_property
+    def _by_id(self) -> dict[ImageID, Image]:
+        return {image.id: image for image in self._images}
+
+    @cached_property
+    def _commands(self) -> dict[ChainID, str]:
+        """The command behind each chain ID, by the oldest image that has it."""
+        return {row.chain_id: row.created_by for image in self._images for row in image.history if row.chain_id}
+
+    @cached_property
+    def _mounts(self) -> tuple[dict[str, MountRecord], tuple[Problem, ...]]:
+        return read_mounts(self._directory.enter("layerdb"), f"{self._place}/layerdb")
+
+    @cached_property
+    def _container_names(self) -> frozenset[str]:
+        entries = list_directory(self.root.enter("containers"))
+        return frozenset() if isinstance(entries, Fault) else frozenset(name for name, _kind in entries)
+
+    @cached_property
+    def _elsewhere(self) -> frozenset[str]:
+        """The names in other drivers' mount records."""
+        drivers = list_directory(self.root.enter("image"))
+        names: set[str] = set()
+        for driver, kind in [] if isinstance(drivers, Fault) else drivers:
+            if kind == "d" and driver != self.driver:
+                entries = list_directory(self.root.descend(f"image/{driver}/layerdb/mounts"))
+                names.update(() if isinstance(entries, Fault) else (name for name, _kind in entries))
+        return frozenset(names)
+
+    @cached_property
+    def _containers(self) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
+        around = Surroundings(
+            driver=self.driver,
+            path=self._place,
+            images=self._by_id,
+            layers=self._layers.layers,
+            facts=self._facts,
+            mounts=self.mounts(),
+            elsewhere=self._elsewhere,
+            held=self.liveness.held,
+        )
+        containers, problems = read_containers(self.root, around)
+        return claim_guesses(containers, self.root, around), problems
+
+    @cached_property
+    def _volumes(self) -> VolumeRecords:
+        return read_volumes(self.root, self.path)
+
+    def _level(self, number: int, chain: ChainID, created_by: str) -> Level:
+        layer = self.layers().get(chain)
+        diff_id = self._facts[chain][1] if chain in self._facts else layer.diff_id if layer else None
+        return Level(
+            number=number,
+            role=Role.IMAGE,
+            cache_id=layer.cache_id if layer else None,
+            chain_id=chain,
+            diff_id=diff_id,
+            size=layer.size if layer else None,
+            created_by=created_by,
+        )
