@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,7 +50,8 @@ class Entry:
     ``path`` is relative to the view's root, no leading slash. ``level`` counts from 1 (base) and is the level whose
     copy is described. ``state`` is None when it was not asked for. ``hidden`` entries aren't in the view: whiteouts,
     and what a whiteout or opaque directory of level ``hidden_by`` covers. ``level_below`` is the nearest lower level
-    with a visible copy that this one replaces (None: none).
+    with a visible copy that this one replaces (None: none). ``xattrs`` are all that its level stores, the overlay's own
+    marks included; None when they were not asked for.
     """
 
     path: str
@@ -64,6 +66,7 @@ class Entry:
     link_to: str | None = None
     chain_id: ChainID | None = None
     cache_id: CacheID | None = None
+    xattrs: Mapping[str, bytes] | None = None
 
     @property
     def type(self) -> str:

@@ -132,6 +132,7 @@ class MergedDirectory:
                 if below.is_opaque:
                     hider = below.level
                     continue
+                self.view.note_foreign_mark(below)
                 redirect = below.redirect
                 if redirect is not None and redirect.startswith("/"):
                     parts.extend(self.view.absolute_parts(redirect, below.level))

@@ -115,10 +115,7 @@ class Part:
         The kernel lists such a name, but looking it up fails with ENOENT: the view doesn't have it.
         """
         return (
-            not stat.st_size
-            and modes.S_ISREG(stat.st_mode)
-            and self.dialect.xattrs
-            and self._has_whiteout_xattr(name)
+            not stat.st_size and modes.S_ISREG(stat.st_mode) and self.dialect.xattrs and self._has_whiteout_xattr(name)
         )
 
     def _has_whiteout_xattr(self, name: str) -> bool:

@@ -19,7 +19,9 @@ from layerscope.overlay.view import MergedView
 _CHUNK = 1 << 18
 
 
-def entries(directory: MergedDirectory, hidden: bool = False, compare_bytes: int | None = None) -> list[Entry]:
+def entries(
+    directory: MergedDirectory, hidden: bool = False, compare_bytes: int | None = None, xattrs: bool = False
+) -> list[Entry]:
     """The entries of a merged directory, sorted by the bytes of their names, hidden copies after what hides them.
 
     Args:
@@ -27,13 +29,16 @@ def entries(directory: MergedDirectory, hidden: bool = False, compare_bytes: int
         hidden: Also what is not in the view: whiteouts, and the copies that whiteouts and opaque directories cover.
         compare_bytes: Files above this size aren't read to tell whether a copy differs from the one below: their
             state is None (unknown) unless size or times already tell. None: always read.
+        xattrs: Also all extended attributes of each entry.
     """
     groups: dict[int, tuple[Part, list[str]]] = {}
     for name, part, _ in directory.visible():
         groups.setdefault(id(part), (part, []))[1].append(name)
-    found = [entry for part, names in groups.values() for entry in _served(directory, part, names, compare_bytes)]
+    found = [
+        entry for part, names in groups.values() for entry in _served(directory, part, names, compare_bytes, xattrs)
+    ]
     if hidden:
-        found.extend(_hidden(directory))
+        found.extend(_hidden(directory, xattrs))
     found.sort(key=lambda entry: (os.fsencode(entry.name), -entry.level))
     return found
 
@@ -53,7 +58,7 @@ def own_entries(directory: MergedDirectory, compare_bytes: int | None = None) ->
     found = list(_served(directory, top, names, compare_bytes))
     for name, kind in listing.items():
         if kind == "w":
-            found.extend(_covered_entry(directory, top, name, top.level, EntryState.WHITEOUT))
+            found.extend(_covered_entry(directory, top, name, top.level, False, EntryState.WHITEOUT))
     found.sort(key=lambda entry: os.fsencode(entry.name))
     return found
 
@@ -64,7 +69,9 @@ def entry_at(view: MergedView, path: str, follow: bool = False) -> Entry:
     return describe(place.directory, place.name) if place.name else describe_directory(place.directory)
 
 
-def _served(directory: MergedDirectory, part: Part, names: Sequence[str], compare_bytes: int | None) -> Iterator[Entry]:
+def _served(
+    directory: MergedDirectory, part: Part, names: Sequence[str], compare_bytes: int | None, xattrs: bool = False
+) -> Iterator[Entry]:
     """The entries ``names`` that ``part`` serves."""
     lower = _parts_below(directory, part)
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
@@ -77,10 +84,13 @@ def _served(directory: MergedDirectory, part: Part, names: Sequence[str], compar
         level_below = None
         if lower or (not part.bottom and modes.S_ISDIR(stat.st_mode)):
             state, level_below = _state(directory, part, name, stat, lower, plain, compare_bytes)
-        yield Entry(prefix + name, name, stat, part.level, state, level_below=level_below, target=target)
+        attributes = _xattrs(part, name) if xattrs else None
+        yield Entry(
+            prefix + name, name, stat, part.level, state, level_below=level_below, target=target, xattrs=attributes
+        )
 
 
-def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = None) -> Entry:
+def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = None, xattrs: bool = False) -> Entry:
     """One visible entry of a directory, with its state; reads no whole directory.
 
     Raises:
@@ -94,7 +104,10 @@ def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = 
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     state, below = _state(directory, part, name, stat, _parts_below(directory, part), plain, compare_bytes)
     target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
-    return Entry(directory.path_of(name), name, stat, part.level, state, level_below=below, target=target)
+    attributes = _xattrs(part, name) if xattrs else None
+    return Entry(
+        directory.path_of(name), name, stat, part.level, state, level_below=below, target=target, xattrs=attributes
+    )
 
 
 def describe_directory(directory: MergedDirectory) -> Entry:
@@ -241,7 +254,7 @@ def same_stream(one: BinaryIO, other: BinaryIO) -> bool:
 
 
 # ---------------------------------------------------------------------- what is hidden
-def _hidden(directory: MergedDirectory) -> Iterator[Entry]:
+def _hidden(directory: MergedDirectory, xattrs: bool) -> Iterator[Entry]:
     """Whiteouts of this directory, and the copies that they or an opaque directory cover."""
     hiders: dict[str, int] = {}
     shown: set[str] = set()
@@ -251,27 +264,28 @@ def _hidden(directory: MergedDirectory) -> Iterator[Entry]:
                 continue
             if name in hiders:
                 if kind != "w":
-                    yield from _covered_entry(directory, part, name, hiders[name])
+                    yield from _covered_entry(directory, part, name, hiders[name], xattrs)
             elif kind == "w":
                 hiders[name] = part.level
-                yield from _covered_entry(directory, part, name, part.level, EntryState.WHITEOUT)
+                yield from _covered_entry(directory, part, name, part.level, xattrs, EntryState.WHITEOUT)
             else:
                 shown.add(name)
     for covered in directory.covered:
-        yield from _covered_listing(directory, covered, shown, hiders)
+        yield from _covered_listing(directory, covered, shown, hiders, xattrs)
 
 
 def _covered_listing(
-    directory: MergedDirectory, covered: Covered, shown: set[str], hiders: dict[str, int]
+    directory: MergedDirectory, covered: Covered, shown: set[str], hiders: dict[str, int], xattrs: bool
 ) -> Iterator[Entry]:
     for name, kind in directory.view.listing_of(covered.part).items():
         if name not in shown:
             state = EntryState.WHITEOUT if kind == "w" else None
-            yield from _covered_entry(directory, covered.part, name, hiders.get(name, covered.hidden_by), state)
+            hidden_by = hiders.get(name, covered.hidden_by)
+            yield from _covered_entry(directory, covered.part, name, hidden_by, xattrs, state)
 
 
 def _covered_entry(
-    directory: MergedDirectory, part: Part, name: str, hidden_by: int, state: EntryState | None = None
+    directory: MergedDirectory, part: Part, name: str, hidden_by: int, xattrs: bool, state: EntryState | None = None
 ) -> Iterator[Entry]:
     source = name
     stat = part.directory.stats((source,))[0]
@@ -283,4 +297,22 @@ def _covered_entry(
     if state is None:
         state = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     target = _target(part, source) if modes.S_ISLNK(stat.st_mode) else None
-    yield Entry(directory.path_of(name), name, stat, part.level, state, hidden=True, hidden_by=hidden_by, target=target)
+    yield Entry(
+        directory.path_of(name),
+        name,
+        stat,
+        part.level,
+        state,
+        hidden=True,
+        hidden_by=hidden_by,
+        target=target,
+        xattrs=_xattrs(part, source) if xattrs else None,
+    )
+
+
+def _xattrs(part: Part, name: str) -> dict[str, bytes]:
+    """All attributes of an entry; none if it vanished or can't be read."""
+    try:
+        return part.directory.xattrs(name)
+    except OSError:
+        return {}

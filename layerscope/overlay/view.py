@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from layerscope.formats.whiteout import TRUSTED, Dialect
+from layerscope.formats.whiteout import TRUSTED, USER, Dialect
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
@@ -103,10 +103,19 @@ class MergedView:
             return {}
         except OSError as error:
             what = f"level {part.level}: cannot read this directory: {os.strerror(error.errno or 0)}"
-            problem = Problem(part.path, what, "its entries of that level are not shown", severity=Severity.WARNING)
-            if problem not in self.problems:
-                self.problems.append(problem)
+            self._tell(Problem(part.path, what, "its entries of that level are not shown", severity=Severity.WARNING))
             return {}
+
+    def note_foreign_mark(self, part: Part) -> None:
+        """Tell of an opaque mark of the prefix that doesn't count here: any process in a container may have set it."""
+        foreign = USER if part.dialect.prefix == TRUSTED.prefix else TRUSTED
+        if part.directory.xattr(foreign.opaque_key) == b"y":
+            what = f"level {part.level}: carries {foreign.opaque_key}, which has no meaning in this root"
+            self._tell(Problem(part.path, what, "it is not obeyed", severity=Severity.NOTE))
+
+    def _tell(self, problem: Problem) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def absolute_parts(self, path: str, above: int) -> list[Part]:
         """The directories that an absolute redirect of level ``above`` means in the levels below it, top first."""

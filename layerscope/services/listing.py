@@ -14,7 +14,12 @@ from layerscope.overlay.view import Place
 
 
 def list_entries(
-    view: MergedView, path: str, levels: Mapping[int, Level], recursive: bool = False, hidden: bool = False
+    view: MergedView,
+    path: str,
+    levels: Mapping[int, Level],
+    recursive: bool = False,
+    hidden: bool = False,
+    xattrs: bool = False,
 ) -> Iterator[Entry]:
     """What is at ``path``: a directory's entries, or the one entry that it is.
 
@@ -24,6 +29,7 @@ def list_entries(
         levels: The levels by number, for chain and cache IDs.
         recursive: Everything below, too; a directory's entries are read when their turn comes.
         hidden: Also whiteouts and what marks hide.
+        xattrs: Also all extended attributes.
 
     Raises:
         OSError: as ``MergedView.place``, before the first entry.
@@ -32,9 +38,9 @@ def list_entries(
     if place.name:
         target = _directory_behind(view, path)
         if target is None:
-            return iter([_named(entry, levels) for entry in _single(place, hidden)])
+            return iter([_named(entry, levels) for entry in _single(place, hidden, xattrs)])
         place = Place(target, "")
-    return (_named(entry, levels) for entry in _stream(place.directory, recursive, hidden))
+    return (_named(entry, levels) for entry in _stream(place.directory, recursive, hidden, xattrs))
 
 
 def _directory_behind(view: MergedView, path: str) -> MergedDirectory | None:
@@ -45,18 +51,19 @@ def _directory_behind(view: MergedView, path: str) -> MergedDirectory | None:
     return None if place.name else place.directory
 
 
-def _single(place: Place, hidden: bool) -> list[Entry]:
+def _single(place: Place, hidden: bool, xattrs: bool) -> list[Entry]:
     if not hidden:
-        return [describe(place.directory, place.name)]
-    return [entry for entry in entries(place.directory, hidden=True) if entry.name == place.name]
+        return [describe(place.directory, place.name, xattrs=xattrs)]
+    listed = entries(place.directory, hidden=True, xattrs=xattrs)
+    return [entry for entry in listed if entry.name == place.name]
 
 
-def _stream(directory: MergedDirectory, recursive: bool, hidden: bool) -> Iterator[Entry]:
+def _stream(directory: MergedDirectory, recursive: bool, hidden: bool, xattrs: bool) -> Iterator[Entry]:
     """Entries in the order of their whole paths' bytes: ``a``, ``a-b``, ``a/b``."""
     if not recursive:
-        yield from entries(directory, hidden)
+        yield from entries(directory, hidden, xattrs=xattrs)
         return
-    pending = [iter(_steps(directory, hidden))]
+    pending = [iter(_steps(directory, hidden, xattrs))]
     while pending:
         step = next(pending[-1], None)
         if step is None:
@@ -69,14 +76,14 @@ def _stream(directory: MergedDirectory, recursive: bool, hidden: bool) -> Iterat
                 child = parent.child(name)
             except OSError:
                 continue
-            pending.append(iter(_steps(child, hidden)))
+            pending.append(iter(_steps(child, hidden, xattrs)))
 
 
-def _steps(directory: MergedDirectory, hidden: bool) -> list[Entry | tuple[MergedDirectory, str]]:
+def _steps(directory: MergedDirectory, hidden: bool, xattrs: bool) -> list[Entry | tuple[MergedDirectory, str]]:
     """The entries of a directory and the descents into its directories, in order."""
     found: list[tuple[bytes, int, Entry | tuple[MergedDirectory, str]]] = []
     folders: set[str] = set()
-    for entry in entries(directory, hidden):
+    for entry in entries(directory, hidden, xattrs=xattrs):
         key = os.fsencode(entry.name)
         found.append((key, -entry.level, entry))
         if entry.is_dir and entry.name not in folders:

@@ -200,29 +200,19 @@ class Session:
 
     # ------------------------------------------------------------------ files
     def entries(
-        self, subject: Subject, path: str = "/", *, recursive: bool = False, hidden: bool = False, links: bool = True
+        self, subject: Subject, path: str = "/", *, recursive: bool = False, hidden: bool = False, detail: bool = True
     ) -> Iterator[Entry]:
-        """The entries at a path of the view, in the order of their paths' bytes, as they are read."""
+        """The entries at a path of the view, in the order of their paths' bytes, as they are read.
+
+        With ``detail`` also extended attributes, and the first name of each inode that has several (which walks the
+        view once, if there is such an inode).
+        """
         view = self.view(subject)
         numbers = {level.number: level for level in self.levels(subject)}
         with told(f"cannot list {path} of {subject.name}"):
-            listed = list_entries(view, path, numbers, recursive, hidden)
-            yield from with_links(listed, view) if links else listed
+            listed = list_entries(view, path, numbers, recursive, hidden, xattrs=detail)
+            yield from with_links(listed, view) if detail else listed
         self._note(view.problems)
-
-    def xattrs(self, view: MergedView, entry: Entry) -> dict[str, bytes]:
-        """All extended attributes of an entry as its level stores it."""
-        part = next((part for part in view.root_parts if part.level == entry.level), None)
-        if part is None:
-            return {}
-        directory = part.directory
-        folder, _, name = entry.path.rpartition("/")
-        try:
-            for step in folder.split("/") if folder else ():
-                directory = directory.enter(step)
-            return directory.xattrs(name)
-        except OSError:
-            return {}
 
     def open_file(self, subject: Subject, path: str, level: int | None = None) -> BinaryIO:
         """The bytes that the view serves at a path, or the copy that one level holds; links resolve in the view."""
