@@ -7,7 +7,7 @@ from collections.abc import Callable
 from layerscope.model.entry import EntryState
 from layerscope.model.level import LevelCounts
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import own_entries
+from layerscope.overlay.provenance import stream_own_entries
 from layerscope.overlay.view import MergedView
 
 
@@ -27,7 +27,7 @@ def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = 
         if len(directory.parts) == 1:
             _count_alone(cut, directory.parts[0], counts)
             continue
-        for entry in own_entries(directory):
+        for entry in stream_own_entries(directory):
             if entry.state is not None:
                 counts[entry.state] += 1
             if entry.is_dir:

@@ -21,6 +21,7 @@ from layerscope.model.digest import ChainID, ImageID
 from layerscope.model.image import Image, Layer
 from layerscope.model.subject import ImageUsage
 from layerscope.model.tree import LayerDirectory
+from layerscope.overlay.view import stats_of
 
 
 def walked_size(top: LayerDirectory) -> int:
@@ -40,7 +41,7 @@ def walked_size(top: LayerDirectory) -> int:
                 pending.append(directory.enter(name))
             else:
                 names.append(name)
-        for stat in directory.stats(names):
+        for _, stat in stats_of(directory, names):
             if stat is None:
                 continue
             if stat.st_nlink > 1:

@@ -14,6 +14,9 @@ class _Holder(Protocol):
     fd: int
     pins: int
 
+    def is_below(self, top: _Holder) -> bool:
+        """Whether it lies below ``top``."""
+
 
 def _limit() -> int:
     """How many descriptors may stay open: a quarter of what the process may have, at most 512."""
@@ -46,6 +49,11 @@ class DescriptorPool:
         if self._open.pop(holder, False) is None and holder.fd >= 0:
             os.close(holder.fd)
             holder.fd = -1
+
+    def drop_below(self, top: _Holder) -> None:
+        """Close the descriptors of everything below ``top``, so that its file system can be unmounted."""
+        for holder in [holder for holder in self._open if holder.is_below(top) and not holder.pins]:
+            self.drop(holder)
 
     def _shrink(self) -> None:
         idle = [holder for holder in self._open if not holder.pins]

@@ -28,6 +28,7 @@ from layerscope.model.tree import Kind
 
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 _DIRECTORY = _PATH_ONLY | os.O_DIRECTORY
+_ONE_READ = 1 << 16
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _HAS_PROC = os.path.isdir("/proc/self/fd")
 _NO_XATTR = {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTSUP}
@@ -46,6 +47,8 @@ def _open_for_reading(path: str, flags: int, dir_fd: int | None = None) -> int:
 
 def _check(name: str) -> None:
     if not is_file_name(name):
+        if len(name) > 255:
+            raise OSError(errno.ENAMETOOLONG, "file name too long", name)
         raise OSError(errno.EINVAL, "not a file name", name)
 
 
@@ -84,9 +87,18 @@ class Directory:
     def __repr__(self) -> str:
         return f"Directory({self.path!r})"
 
+    def is_below(self, top: object) -> bool:
+        """Whether this directory lies below ``top``."""
+        node = self._parent
+        while node is not None and node is not top:
+            node = node._parent
+        return node is not None
+
     def close(self) -> None:
-        """Give the descriptor back; the directory opens again when used (a root doesn't)."""
+        """Give the descriptor back, a root those of everything below it; a directory opens again when used."""
         with POOL.lock:
+            if self._parent is None:
+                POOL.drop_below(self)
             POOL.drop(self)
             if self._parent is None and self.fd >= 0:
                 os.close(self.fd)
@@ -226,8 +238,12 @@ class Directory:
             IsADirectoryError: it is a directory.
             OSError: EINVAL if it is a link, device, FIFO or socket: those are never opened.
         """
+        return os.fdopen(self._open_regular(name), "rb")
+
+    def _open_regular(self, name: str) -> int:
         _check(name)
-        with self.held() as fd:
+        fd = self._acquire()
+        try:
             looked_at = os.open(name, _PATH_ONLY | os.O_NOFOLLOW | (0 if _HAS_PROC else os.O_NONBLOCK), dir_fd=fd)
             try:
                 mode = os.fstat(looked_at).st_mode
@@ -236,10 +252,12 @@ class Directory:
                 if not modes.S_ISREG(mode):
                     raise OSError(errno.EINVAL, "not a regular file", name)
                 if _HAS_PROC:
-                    return os.fdopen(_open_for_reading(f"/proc/self/fd/{looked_at}", 0), "rb")
+                    return _open_for_reading(f"/proc/self/fd/{looked_at}", 0)
             finally:
                 os.close(looked_at)
-            return os.fdopen(_open_for_reading(name, os.O_NOFOLLOW, dir_fd=fd), "rb")  # pragma: no cover - no /proc
+            return _open_for_reading(name, os.O_NOFOLLOW, dir_fd=fd)  # pragma: no cover - no /proc
+        finally:
+            self._release()
 
     def read(self, name: str, limit: int) -> bytes:
         """All bytes of the regular file ``name``.
@@ -247,8 +265,13 @@ class Directory:
         Raises:
             CorruptError: it is longer than ``limit`` bytes.
         """
-        with self.open(name) as file:
-            data = file.read(limit + 1)
+        fd = self._open_regular(name)
+        try:
+            data = os.read(fd, limit + 1) if limit < _ONE_READ else b""
+            while len(data) <= limit and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):
+                data += more
+        finally:
+            os.close(fd)
         if len(data) > limit:
             raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
         return data

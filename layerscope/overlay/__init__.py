@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from layerscope.overlay.merged import MergedDirectory
-from layerscope.overlay.provenance import describe, describe_directory, entries, entry_at, own_entries
+from layerscope.overlay.provenance import (
+    describe,
+    describe_directory,
+    entries,
+    entry_at,
+    own_entries,
+    stream_entries,
+    stream_own_entries,
+)
 from layerscope.overlay.view import MergedView, ViewLevel
 
 __all__ = [
@@ -15,4 +23,6 @@ __all__ = [
     "entries",
     "entry_at",
     "own_entries",
+    "stream_entries",
+    "stream_own_entries",
 ]

@@ -43,17 +43,19 @@ class Part:
     # ------------------------------------------------------------------ marks of the directory
     @property
     def opaque_value(self) -> bytes | None:
-        """The value of the opaque xattr; None if there is none, or it has no meaning here."""
+        """The value of the opaque xattr, whether or not it has a meaning here."""
         if self._opaque is _UNREAD:
-            self._opaque = None if self.bottom or not self.path else self.directory.xattr(self.dialect.opaque_key)
+            self._opaque = self.directory.xattr(self.dialect.opaque_key)
         return self._opaque  # type: ignore[return-value]
 
     @property
     def is_opaque(self) -> bool:
-        """Whether it hides the directories of that path in the levels below."""
+        """Whether it hides the directories of that path in the levels below: not in the base, not a layer's top."""
+        if self.bottom or not self.path:
+            return False
         if self.opaque_value == b"y":
             return True
-        return self.dialect.names and not self.bottom and self._raw_kind(NAME_OPAQUE) is not None
+        return self.dialect.names and self._raw_kind(NAME_OPAQUE) is not None
 
     @property
     def redirect(self) -> str | None:

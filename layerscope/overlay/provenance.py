@@ -14,7 +14,7 @@ from typing import BinaryIO
 from layerscope.model.entry import Entry, EntryState
 from layerscope.overlay.merged import Covered, MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.view import MergedView
+from layerscope.overlay.view import MergedView, stats_of
 
 _CHUNK = 1 << 18
 
@@ -31,16 +31,27 @@ def entries(
             state is None (unknown) unless size or times already tell. None: always read.
         xattrs: Also all extended attributes of each entry.
     """
+    return sorted(stream_entries(directory, hidden, compare_bytes, xattrs), key=_by_name)
+
+
+def stream_entries(
+    directory: MergedDirectory, hidden: bool = False, compare_bytes: int | None = None, xattrs: bool = False
+) -> Iterator[Entry]:
+    """As :func:`entries`, one by one, in no order but that hidden ones come last, each after what hides it.
+
+    A directory costs its names in memory, not its entries.
+    """
     groups: dict[int, tuple[Part, list[str]]] = {}
     for name, part, _ in directory.visible():
         groups.setdefault(id(part), (part, []))[1].append(name)
-    found = [
-        entry for part, names in groups.values() for entry in _served(directory, part, names, compare_bytes, xattrs)
-    ]
+    for part, names in groups.values():
+        yield from _served(directory, part, names, compare_bytes, xattrs)
     if hidden:
-        found.extend(_hidden(directory, xattrs))
-    found.sort(key=lambda entry: (os.fsencode(entry.name), -entry.level))
-    return found
+        yield from _hidden(directory, xattrs)
+
+
+def _by_name(entry: Entry) -> tuple[bytes, int]:
+    return os.fsencode(entry.name), -entry.level
 
 
 def own_entries(directory: MergedDirectory, compare_bytes: int | None = None) -> list[Entry]:
@@ -48,19 +59,22 @@ def own_entries(directory: MergedDirectory, compare_bytes: int | None = None) ->
 
     Reads that level's directory only; names are looked up one by one in the levels below.
     """
+    return sorted(stream_own_entries(directory, compare_bytes), key=_by_name)
+
+
+def stream_own_entries(directory: MergedDirectory, compare_bytes: int | None = None) -> Iterator[Entry]:
+    """As :func:`own_entries`, one by one, in no order but that whiteouts come last."""
     if not directory.parts:
-        return []
+        return
     top = directory.parts[0]
     listing = directory.view.listing_of(top)
     names = [name for name, kind in listing.items() if kind != "w"]
     for lower in directory.parts[1:]:
         lower.learn(names)
-    found = list(_served(directory, top, names, compare_bytes))
+    yield from _served(directory, top, names, compare_bytes)
     for name, kind in listing.items():
         if kind == "w":
-            found.extend(_covered_entry(directory, top, name, top.level, False, EntryState.WHITEOUT))
-    found.sort(key=lambda entry: os.fsencode(entry.name))
-    return found
+            yield from _covered_entry(directory, top, name, top.level, False, EntryState.WHITEOUT)
 
 
 def entry_at(view: MergedView, path: str, follow: bool = False) -> Entry:
@@ -76,7 +90,7 @@ def _served(
     lower = _parts_below(directory, part)
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     prefix = directory.path + "/" if directory.path else ""
-    for name, stat in zip(names, part.directory.stats(names), strict=True):
+    for name, stat in stats_of(part.directory, names):
         if stat is None or part.is_ghost(name, stat):
             continue
         target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None

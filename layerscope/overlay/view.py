@@ -24,6 +24,7 @@ Listed = tuple[str, Part, MarkedKind, os.stat_result]
 """A visible entry: its name, the part that serves it, its kind, its ``lstat``."""
 
 _MAX_LINKS = 40
+_STATS_AT_ONCE = 2048
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -252,6 +253,13 @@ def stat_all(directory: MergedDirectory) -> Iterator[Listed]:
         group[1].append(name)
         group[2].append(kind)
     for part, names, kinds in by_part.values():
-        for name, kind, stat in zip(names, kinds, part.directory.stats(names), strict=True):
+        for kind, (name, stat) in zip(kinds, stats_of(part.directory, names), strict=True):
             if stat is not None and not part.is_ghost(name, stat):
                 yield name, part, kind, stat
+
+
+def stats_of(directory: LayerDirectory, names: Sequence[str]) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Each name with its ``lstat`` (None if it is gone), in order; few of them are held in memory at a time."""
+    for start in range(0, len(names), _STATS_AT_ONCE):
+        some = names[start : start + _STATS_AT_ONCE]
+        yield from zip(some, directory.stats(some), strict=True)

@@ -70,6 +70,7 @@ class Setting:
             daemon = Daemon(liveness.held, "; ".join(liveness.evidence))
             engine = describe_engine(store.engine)
             features.extend(_docker_features(store.engine, store, self))
+            problems = (*problems, *store.build_claims.problems)
         return RootSummary(
             root=os.fspath(self.path),
             store=store.name,

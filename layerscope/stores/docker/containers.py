@@ -24,7 +24,7 @@ from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.layers import Facts, chain_of
 from layerscope.stores.docker.logs import find_log
 from layerscope.stores.docker.mounts import MountRecord
-from layerscope.stores.docker.record import MISSING, Fault, list_directory, read_bytes, shown, unique
+from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_bytes, shown, unique
 from layerscope.stores.moment import is_never, nanoseconds
 
 _NOT_LOADED = "docker doesn't load this container"
@@ -114,7 +114,7 @@ def read_containers(root: Directory, around: Surroundings) -> tuple[tuple[Contai
             directory = folder.enter(name)
             container = _read_container(directory, ContainerID(name), around)
             directory.close()
-            if container is not None:
+            if container is not None and not (container.problems and is_gone(folder, name)):
                 found.append(container)
         else:
             what = "is no container's directory" if kind == "d" else "is not a directory"
@@ -240,7 +240,9 @@ def _join_layers(
     else:
         problems.extend(mount.problems)
         chain = mount.parent
-        if chain != top and top is not None:
+        if chain is None and any(problem.path == f"{mount.path}/parent" for problem in mount.problems):
+            chain = top
+        elif chain != top and top is not None:
             what = f"names {chain or 'no layer'} below the writable layer, its image's top layer is {top}"
             effect = "the image's is shown" if chain is None else "the named one is shown"
             problems.append(Problem(f"{mount.path}/parent", what, effect, severity=Severity.WARNING))

@@ -164,8 +164,9 @@ def _link_parents(records: dict[ImageID, ConfigRecord], metadata: Directory, pat
         if isinstance(text, str) and is_digest(text.strip()):
             records[image] = replace(records[image], parent=ImageID(text.strip()))
         elif text != MISSING:
-            what = text.what if isinstance(text, Fault) else f"holds {shown(text)}, expected sha256:<64 digits>"
-            problem = Problem(f"{path}/{name}/parent", what, "what it was made from is unknown", "", Severity.WARNING)
+            fault = text if isinstance(text, Fault) else Fault(f"holds {shown(text)}, expected sha256:<64 digits>")
+            effect = "what it was made from is unknown"
+            problem = fault.problem(f"{path}/{name}/parent", effect, severity=Severity.WARNING)
             records[image] = replace(records[image], problems=(*records[image].problems, problem))
     for image in _in_circles(records):
         what = "names a parent that comes from this image itself"

@@ -27,6 +27,7 @@ LIMIT = 16 << 20
 NESTING = 64
 """How deep objects and lists may lie in each other; docker's own records need fewer than ten."""
 _FAULTS_TOLD = 3
+_FAULTS_KEPT = 1000
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _MISFIT: Any = object()
@@ -81,7 +82,7 @@ def _name_of(value: object) -> str:
 def _depth_exceeds(value: object, limit: int) -> bool:
     """Whether containers lie in each other more than ``limit`` deep; without recursion."""
     level: list[Any] = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         below: list[Any] = []
         for container in level:
             members = container.values() if isinstance(container, dict) else container
@@ -182,7 +183,8 @@ def _salvage(value: Any, kind: Any, where: str, faults: list[str]) -> Any:
             # A place in a list means something (history rows meet layers by it): a misfit leaves an empty place.
             members = [_salvage(member, arguments[0], where, faults) for member in value]
             return [None if member is _MISFIT else member for member in members]
-    faults.append(f"{shown(where)}: {complaint}")
+    if len(faults) < _FAULTS_KEPT:
+        faults.append(f"{shown(where)}: {complaint}")
     return _MISFIT
 
 

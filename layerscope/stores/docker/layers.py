@@ -24,7 +24,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, is_digest, is_file_name, is_hex64
 from layerscope.model.image import Layer
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import MISSING, Fault, list_directory, read_line, shown
+from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_line, shown
 
 Facts = Mapping[ChainID, tuple[ChainID | None, DiffID]]
 """Parent and diff ID of chain IDs, as image configs tell them: a chain ID is their hash, so they are beyond doubt."""
@@ -57,8 +57,10 @@ def read_layers(layerdb: Directory, path: str, facts: Facts) -> LayerRecords:
         if is_hex64(name) and kind == "d":
             chain = ChainID(f"sha256:{name}")
             directory = folder.enter(name)
-            layers[chain] = _read_layer(directory, chain, place, facts.get(chain))
+            layer = _read_layer(directory, chain, place, facts.get(chain))
             directory.close()
+            if not (layer.problems and is_gone(folder, name)):
+                layers[chain] = layer
         elif kind == "d" and _REMOVING.fullmatch(name):
             effect = "its files stay until docker stops in good order"
             problems.append(Problem(place, "is a layer whose deletion didn't end", effect, severity=Severity.NOTE))

@@ -87,10 +87,13 @@ def _holder(name: str, stat: os.stat_result, locks: list[Lock], exact: bool) -> 
 
 def _stat(root: Directory, path: str) -> os.stat_result | None:
     folder, _, name = path.rpartition("/")
+    directory = root.descend(folder)
     try:
-        stat = root.descend(folder).stat(name)
+        stat = directory.stat(name)
     except OSError:
         return None
+    finally:
+        directory.close()
     return stat if modes.S_ISREG(stat.st_mode) else None
 
 

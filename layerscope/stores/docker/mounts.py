@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, is_digest
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault, list_directory, read_line, shown
+from layerscope.stores.docker.record import Fault, is_gone, list_directory, read_line, shown
 
 _ID = re.compile(r"[a-f0-9]{64}(-init)?")
 _LOST = "docker ignores the writable layer: its contents can't be found"
@@ -49,8 +49,10 @@ def read_mounts(layerdb: Directory, path: str) -> tuple[dict[str, MountRecord], 
         place = f"{path}/mounts/{name}"
         if kind == "d":
             directory = folder.enter(name)
-            records[name] = _read_mount(directory, name, place)
+            record = _read_mount(directory, name, place)
             directory.close()
+            if not (record.problems and is_gone(folder, name)):
+                records[name] = record
         else:
             problems.append(Problem(place, "is not a directory, docker ignores it", severity=Severity.NOTE))
     return records, tuple(problems)

@@ -79,7 +79,10 @@ def read_line(directory: Directory, name: str) -> str | Fault:
     data = read_bytes(directory, name, SHORT)
     if isinstance(data, Fault):
         return data
-    return data.decode("utf-8", "replace") if data else Fault("is empty")
+    try:
+        return data.decode() if data else Fault("is empty")
+    except UnicodeDecodeError:
+        return Fault(f"is not text: {data[:40]!r}")
 
 
 def list_directory(directory: Directory) -> list[tuple[str, Kind]] | Fault:
@@ -88,6 +91,14 @@ def list_directory(directory: Directory) -> list[tuple[str, Kind]] | Fault:
         return sorted(directory.scan(), key=lambda entry: os.fsencode(entry[0]))
     except OSError as error:
         return _fault(error)
+
+
+def is_gone(directory: Directory, name: str) -> bool:
+    """Whether an entry that was listed a moment ago has vanished: a daemon may be working in the root."""
+    try:
+        return directory.stat_or_none(name) is None
+    except OSError:
+        return False
 
 
 def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:

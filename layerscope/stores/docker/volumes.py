@@ -78,9 +78,11 @@ def read_volumes(root: Directory, path: Path) -> VolumeRecords:
     records = _read_database(folder, problems)
     volumes: list[Volume] = []
     for name, kind in entries:
+        if name in _IGNORED:
+            continue
         if kind == "d":
             volumes.append(_local_volume(folder, name, records.pop(name, None), path))
-        elif name not in _IGNORED:
+        else:
             problems.append(Problem(f"volumes/{name}", "is not a directory, docker skips it", severity=Severity.NOTE))
     for name, record in records.items():
         driver = record.driver or "local"
