@@ -1,0 +1,29 @@
+"""``layerscope`` and ``python -m layerscope``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command line; nothing gets out of it as a traceback unless LAYERSCOPE_DEBUG is set."""
+    try:
+        from layerscope.cli.main import run
+
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the last guard: a defect of ours is one line to the user
+        if os.environ.get("LAYERSCOPE_DEBUG"):
+            raise
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        print(
+            f"layerscope: internal error: {told[:500]!a}; LAYERSCOPE_DEBUG=1 shows where it happened",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

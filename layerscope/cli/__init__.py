@@ -1,0 +1,1 @@
+"""The command line: verbs, options, and how answers look as text and as JSON. Computes nothing itself."""

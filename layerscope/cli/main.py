@@ -1,0 +1,175 @@
+"""The command ``layerscope``: its verbs, each in a module that is imported only when it is called, and its end.
+
+Whatever happens, it ends with an exit code and at most a few lines on standard error, never with a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from layerscope import __version__
+from layerscope.cli.options import Options, root_options
+from layerscope.cli.output import ReaderGone, discard, flush
+from layerscope.cli.report import os_error, tell
+from layerscope.errors import LayerscopeError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "layerscope"
+COMPLETE_VARIABLE = "_LAYERSCOPE_COMPLETE"
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_READ_FAILED = 3
+_BARE_OVERLAY = "overlay:"
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, and what it is for."""
+
+    module: str
+    function: str
+    summary: str
+
+
+VERBS = {
+    "info": Verb("records", "info", "What was found: store, drivers, whether a daemon holds it, problems."),
+    "images": Verb("records", "images", "Images with their sizes; --tree draws the layers they share."),
+    "ps": Verb("records", "ps", "All containers with size and virtual size."),
+    "history": Verb("records", "history", "How an image was made, with the layer of each step."),
+    "inspect": Verb("records", "inspect", "The engine's own records of an image or container."),
+    "stack": Verb("layers", "stack", "The layers of an image or container, drawn to scale."),
+    "diff": Verb("layers", "diff", "What a container changed, or what differs between two."),
+    "blame": Verb("layers", "blame", "The life of a path: what each layer did to it."),
+    "explain": Verb("layers", "explain", "Why a path is seen or not."),
+    "whose": Verb("layers", "whose", "Who owns a path, an id, or a line of mount(8)."),
+    "ls": Verb("files", "ls", "A directory of the merged view, with the layer of each entry."),
+    "cat": Verb("files", "cat", "The bytes of a file, or of the copy that one layer holds."),
+    "extract": Verb("files", "extract", "Copy files out of the root."),
+    "export": Verb("files", "export", "The merged view as a tar."),
+    "demo": Verb("start", "demo", "Open the terminal UI on a small ready root."),
+    "completion": Verb("start", "completion", "The completion script for a shell."),
+}
+_OPEN = Verb("start", "open_ui", "Open the terminal UI.")
+
+
+def _load(verb: Verb) -> click.Command:
+    command: click.Command = getattr(import_module(f"layerscope.cli.{verb.module}"), verb.function)
+    return command
+
+
+class Verbs(click.Group):
+    """A group that knows its verbs by name alone; a first word that is no verb is a path to open."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the help text."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command; its module is imported now."""
+        return _load(VERBS[cmd_name]) if cmd_name in VERBS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb of the first word, or the command that opens the path which it is."""
+        word = args[0]
+        if word in VERBS:
+            return word, self.get_command(ctx, word), args[1:]
+        if ctx.resilient_parsing:
+            return None, None, args
+        if "/" not in word and not word.startswith(_BARE_OVERLAY) and not os.path.lexists(word):
+            raise click.UsageError(_neither(word), ctx)
+        return "open", _load(_OPEN), args
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without importing one."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Verbs, options, and folders for what looks like a path."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete[:1] in ("/", ".", "~"):
+            return [CompletionItem(incomplete, type="dir")]
+        verbs = [CompletionItem(name, help=v.summary) for name, v in VERBS.items() if name.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _neither(word: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, VERBS, 1)
+    return f"{word!r} is neither a verb nor a path" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    subcommand_metavar="[PATH | VERB …]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@root_options()
+@click.version_option(__version__, prog_name=PROGRAM)
+def cli(options: Options) -> int:
+    """Look into a docker data root on disk: image layers, container layers, and what each one changed.
+
+    Without a verb the terminal UI opens, on PATH or on the first usual place that can be read.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return 0
+    from layerscope.cli.start import open_root_in_ui
+
+    return open_root_in_ui(options, options.root)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line (without the program's name) and say how it ended, as an exit code."""
+    code = _carried_out(arguments)
+    try:
+        flush()
+    except ReaderGone:
+        discard()
+        return _BROKEN_PIPE
+    except LayerscopeError as error:
+        discard()
+        tell(str(error))
+        return error.exit_code
+    return code
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    try:
+        if instruction:
+            from layerscope.cli.completion import complete
+
+            return complete(cli, instruction)
+        with cli.make_context(PROGRAM, list(arguments)) as context:
+            return int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        tell(f"{error.format_message()} ({where} --help tells more)")
+        return error.exit_code
+    except click.ClickException as error:
+        tell(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _INTERRUPTED
+    except (ReaderGone, BrokenPipeError):
+        discard()
+        return _BROKEN_PIPE
+    except LayerscopeError as error:
+        tell(str(error))
+        return error.exit_code
+    except OSError as error:
+        tell(os_error(error))
+        return _READ_FAILED

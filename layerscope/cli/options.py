@@ -1,0 +1,113 @@
+"""The options that every verb has: which root, how to read it, how to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from layerscope.cli.report import tell
+from layerscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from layerscope.services.session import Session
+
+_ROOT_VARIABLE = "LAYERSCOPE_ROOT"
+_HAND_OVERS = ("containerd_root", "thin_metadata", "thin_data", "zfs_list")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about the root and the answer. ``root`` None: the first usual place that can be read.
+
+    ``hand_overs`` are the options given for stores that have halves; nothing here reads such a store yet.
+    """
+
+    root: str | None = None
+    driver: str | None = None
+    xattr_prefix: str | None = None
+    ascii: bool = False
+    json: bool = False
+    hand_overs: tuple[str, ...] = ()
+
+    def session(self) -> Session:
+        """The root, opened for reading.
+
+        Raises:
+            RootError: it is missing, not a root, or can't be read.
+            UsageError: it has no such driver.
+        """
+        from layerscope.services.opening import open_root
+
+        for name in self.hand_overs:
+            tell(f"--{name.replace('_', '-')} has no meaning for the stores that can be read; it is ignored")
+        return open_root(self.root, driver=self.driver, xattr_prefix=self.xattr_prefix)
+
+
+def _folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+_ROOT_OPTIONS = (
+    click.option(
+        "--root", metavar="PATH", envvar=_ROOT_VARIABLE, shell_complete=_folders, help="The data root to read."
+    ),
+    click.option("--driver", metavar="NAME", help="The storage driver, where a root holds several."),
+    click.option("--xattr-prefix", type=click.Choice(["trusted", "user"]), help="Where overlay's marks are kept."),
+    click.option("--no-cache", is_flag=True, help="Read everything anew."),
+    click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
+    *(click.option(f"--{name.replace('_', '-')}", metavar="PATH", hidden=True) for name in _HAND_OVERS),
+)
+_OWN = frozenset({"root", "driver", "xattr_prefix", "no_cache", "ascii", "json", *_HAND_OVERS})
+
+
+def root_options(*, json: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the options about the root (and ``--json``); its function gets them as one :class:`Options`, first.
+
+    They may stand before the verb too; those behind it win.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def collected(**values: Any) -> Any:
+            rest = {name: value for name, value in values.items() if name not in _OWN}
+            return function(options_of(click.get_current_context()), **rest)
+
+        command: Callable[..., Any] = collected
+        if json:
+            command = click.option("--json", is_flag=True, help="Answer with one JSON document.")(command)
+        for decorator in reversed(_ROOT_OPTIONS):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def options_of(context: click.Context) -> Options:
+    """The options of a verb, joined with those that stood before it."""
+    behind, before = context.params, context.find_root().params
+    # Both look into the environment: what stands before the verb wins over that.
+    if context.get_parameter_source("root") is ParameterSource.ENVIRONMENT:
+        root = before.get("root")
+    else:
+        root = before.get("root") if behind.get("root") is None else behind["root"]
+    if root == "":
+        raise UsageError("the root's path is empty: give --root PATH, or leave it out for the usual places")
+
+    def given(name: str) -> Any:
+        return behind.get(name) or before.get(name)
+
+    return Options(
+        root=root,
+        driver=given("driver"),
+        xattr_prefix=given("xattr_prefix"),
+        ascii=bool(given("ascii")),
+        json=bool(behind.get("json")),
+        hand_overs=tuple(name for name in _HAND_OVERS if given(name)),
+    )

@@ -1,0 +1,73 @@
+"""Columns of text: docker's own form, and one with right-aligned numbers for the tables that are ours."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+_GAP = 3
+_DOCKER_MINIMUM = 10
+_LEAST_CUT = 8
+
+
+def docker_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines as docker's command line prints a table: three spaces between, columns at least ten wide.
+
+    Widths count characters, as Go's text/tabwriter does; the last column isn't padded.
+    Source: docker/cli cli/command/formatter/formatter.go.
+    """
+    lines = [list(header), *(list(row) for row in rows)]
+    last = len(header) - 1
+    widths = [max(_DOCKER_MINIMUM, _GAP + max(len(line[column]) for line in lines)) for column in range(last)]
+    for line in lines:
+        yield "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)) + line[last]
+
+
+def aligned(
+    rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset(), width: int | None = None
+) -> Iterator[str]:
+    """Lines with every column as wide as its widest cell on screen; columns of ``right`` are flush right.
+
+    With ``width`` the last column is cut so that a line fits into so many columns, if eight are left for it.
+    """
+    lines = [list(row) for row in rows]
+    count = max(map(len, lines), default=0)
+    widths = [max((cells(line[column]) for line in lines if column < len(line)), default=0) for column in range(count)]
+    for line in lines:
+        padded = []
+        for column, cell in enumerate(line):
+            space = " " * (widths[column] - cells(cell))
+            padded.append(space + cell if column in right else cell + space)
+        line_text = "  ".join(padded).rstrip(" ")
+        room = 0 if width is None else width - cells("  ".join([*padded[:-1], ""]))
+        if room >= _LEAST_CUT and len(line) == count and cells(line[-1]) > room:
+            line_text = "  ".join([*padded[:-1], ellipsis(line[-1], room)])
+        yield line_text
+
+
+def cells(text: str) -> int:
+    """How many columns ``text`` takes on a screen: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else _width(c) for c in text)
+
+
+def _width(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def ellipsis(text: str, width: int) -> str:
+    """``text`` cut to ``width`` columns with a final ``…``, as docker cuts a command.
+
+    Source: docker/cli cli/command/formatter/displayutils.go ``Ellipsis``.
+    """
+    if text.isascii():
+        return text if len(text) <= width else text[: width - 1] + "…"
+    if sum(map(_width, text)) <= width:
+        return text
+    taken = 0
+    for position, character in enumerate(text):
+        taken += _width(character)
+        if taken > width - 1:
+            return text[:position] + "…"
+    return text

@@ -1,0 +1,1 @@
+"""The screens. Each is made of widgets and knows the session; what they show is read in workers."""

@@ -1,0 +1,179 @@
+"""How the lines of one block of the layer stack are drawn.
+
+    ▌ 2 RUN apt-get install -y nginx        66.9 MB     first line
+    ▌   ████████████████           +1,873  ~9           bar and what the level did
+    ▌   sha256:4f2a…90bd                                 where there is room
+    ▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀      half a line as the gap
+
+A block of one line has number, title and a small bar side by side; of two lines, no gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+
+from layerscope.tui.glyphs import MARK_LOOKS, Mark, bar
+from layerscope.tui.look import Look
+from layerscope.tui.sources.blocks import Block
+from layerscope.tui.text import cell_len, crop, fit
+from layerscope.tui.theme import ramp_color
+from layerscope.tui.units import size_text
+
+BRACKET_CELLS = 2
+_OUTSIDE, _INSIDE, _CHOSEN = 0.05, 0.17, 0.36
+_LEAST_CONTRAST = 3.6
+_GAP_FROM = 3
+_TITLE_FROM = 36
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """A line of the stack: the block it belongs to, its place in it, and how many lines that block has."""
+
+    index: int
+    line: int
+    height: int
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether the block's last line is half empty."""
+        return self.height >= _GAP_FROM
+
+    @property
+    def last_line(self) -> int:
+        """The block's last line that isn't a gap."""
+        return self.height - 1 - self.has_gap
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPainter:
+    """Draws blocks ``width`` cells wide, of a stack of ``levels`` whose largest has ``largest`` bytes."""
+
+    look: Look
+    width: int
+    levels: int
+    largest: int
+    ground: Color
+    focused: bool
+
+    def line(self, block: Block, place: BlockPlace, *, chosen: bool, outside: bool) -> Iterable[Segment]:
+        """One line of a block. ``outside``: the level isn't part of what is shown."""
+        color = Color.parse(ramp_color(self.look.palette, block.number, self.levels))
+        fill = self.ground.blend(color, _OUTSIDE if outside else _CHOSEN if chosen else _INSIDE)
+        if place.has_gap and place.line == place.height - 1:
+            half = "▀" if not self.look.glyphs.ascii_only else " "
+            yield Segment(half * self.width, _style(fill, self.ground))
+            return
+        edge = self.ground.blend(color, 0.5) if outside else color
+        text = Color.parse(self.look.palette["muted" if outside else "foreground"])
+        glyphs = self.look.glyphs
+        yield Segment(glyphs.bar_full if chosen else glyphs.stripe, _style(edge, fill))
+        pen = _Pen(self.look, fill, text, edge, outside, chosen)
+        if place.height == 1:
+            yield from self._single(block, pen)
+        elif place.line == 0:
+            yield from self._title(block, pen)
+        elif place.line == 1:
+            yield from self._bar(block, pen)
+        else:
+            rest = block.identity if place.line == 2 else ""
+            yield pen.muted(fit("    " + self.look.text(rest), self.width - 1, ellipsis=glyphs.ellipsis))
+
+    def _share(self, block: Block) -> float:
+        return (block.size or 0) / self.largest if self.largest else 0.0
+
+    def _number(self, block: Block) -> str:
+        return f"{block.number:>{max(2, len(str(self.levels)))}} "
+
+    def _size(self, block: Block) -> str:
+        if block.missing:
+            return "missing"
+        return self.look.glyphs.ellipsis if block.size is None else size_text(block.size)
+
+    def _title(self, block: Block, pen: _Pen) -> Iterator[Segment]:
+        number, size = self._number(block), self._size(block)
+        badge = f"{block.badge} " if block.badge else ""
+        room = self.width - 1 - len(number) - len(badge) - len(size) - 2
+        yield pen.edge(number, bold=True)
+        yield pen.edge(badge, italic=True)
+        yield pen.text(fit(self.look.text(block.title), room, ellipsis=self.look.glyphs.ellipsis), bold=pen.chosen)
+        yield pen.text(f" {size} ", bold=not block.missing)
+
+    def _bar(self, block: Block, pen: _Pen) -> Iterator[Segment]:
+        indent = len(self._number(block))
+        glyphs = self.look.glyphs
+        marks = [(f" {glyphs.marks[mark]}{count:,} ", mark) for mark, count in block.marks]
+        used = sum(cell_len(text) for text, _ in marks)
+        room = max(0, self.width - 1 - indent - used - 1)
+        yield pen.text(" " * indent)
+        yield pen.edge(fit(bar(self._share(block), room, glyphs), room))
+        for text, mark in marks:
+            yield pen.mark(text, mark)
+        yield pen.text(" " * (self.width - 1 - indent - room - used))
+
+    def _single(self, block: Block, pen: _Pen) -> Iterator[Segment]:
+        glyphs = self.look.glyphs
+        head = f"{glyphs.pointer if pen.chosen else ' '}{self._number(block)}"
+        size = f"{self._size(block):>8} "
+        yield pen.edge(head, bold=True)
+        room = self.width - 1 - len(head) - len(size)
+        bar_cells = room - 5 if self.width < _TITLE_FROM else max(6, room // 4)
+        title = block.badge if self.width < _TITLE_FROM else " ".join(filter(None, (block.badge, block.title)))
+        title_cells = max(0, room - bar_cells)
+        cut = crop(self.look.text(title), max(0, title_cells - 1), ellipsis=glyphs.ellipsis)
+        yield pen.text(fit(cut, title_cells), bold=pen.chosen)
+        yield pen.edge(fit(bar(self._share(block), max(0, bar_cells), glyphs), max(0, bar_cells)))
+        yield pen.text(size, bold=pen.chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Writes on the ground of one block."""
+
+    look: Look
+    fill: Color
+    ink: Color
+    edge_color: Color
+    outside: bool
+    chosen: bool
+
+    def text(self, text: str, *, bold: bool = False) -> Segment:
+        return Segment(text, _style(self.ink, self.fill, bold=bold))
+
+    def muted(self, text: str) -> Segment:
+        return Segment(text, _style(self._readable("muted"), self.fill))
+
+    def edge(self, text: str, *, bold: bool = False, italic: bool = False) -> Segment:
+        return Segment(text, _style(self.edge_color, self.fill, bold=bold, italic=italic))
+
+    def mark(self, text: str, mark: Mark) -> Segment:
+        color = self._readable("muted" if self.outside else MARK_LOOKS[mark].color)
+        return Segment(text, _style(color, self.fill))
+
+    def _readable(self, name: str) -> Color:
+        """The colour of that name, or plain ink where it would drown in the block's ground."""
+        color = Color.parse(self.look.palette[name])
+        return color if contrast(self.fill, color) >= _LEAST_CONTRAST else self.ink
+
+
+@lru_cache(maxsize=4096)
+def contrast(one: Color, other: Color) -> float:
+    """How far two colours stand apart in brightness, 1 to 21 (WCAG 2, contrast ratio)."""
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Color) -> float:
+    parts = [code / 12.92 if code <= 0.03928 else ((code + 0.055) / 1.055) ** 2.4 for code in color.normalized]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@lru_cache(maxsize=4096)
+def _style(color: Color, ground: Color, *, bold: bool = False, italic: bool = False) -> Style:
+    return Style(color=color.rich_color, bgcolor=ground.rich_color, bold=bold or None, italic=italic or None)
