@@ -8,7 +8,7 @@ import os
 import random
 import stat as modes
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
 from layerscope.overlay import MergedView, ViewLevel
 
+ALL_MARKS = ("redirect_dir", "metacopy")
 NAMES = ("a", "b", "c", "d e", "ü")
 
 
@@ -33,8 +34,8 @@ def kernel_overlay(lowers: list[Path], point: Path, options: str) -> Iterator[Pa
         subprocess.run(["umount", str(point)], check=True)
 
 
-def make_layer(top: Path, rng: random.Random, marks: bool = True) -> None:
-    """A random tree with whiteouts of both kinds and opaque directories; with ``marks`` redirects and metacopies."""
+def make_layer(top: Path, rng: random.Random, marks: Collection[str] = ALL_MARKS) -> None:
+    """A random tree with whiteouts of both kinds and opaque directories; ``marks``: what else there may be."""
     top.mkdir()
     pending = [(top, 0)]
     while pending:
@@ -50,7 +51,7 @@ def make_layer(top: Path, rng: random.Random, marks: bool = True) -> None:
                 mark = rng.random()
                 if mark < 0.15:
                     os.setxattr(path, "trusted.overlay.opaque", rng.choice((b"y", b"y", b"n", b"")))
-                elif mark < 0.3 and marks:
+                elif mark < 0.3 and "redirect_dir" in marks:
                     away = "/" + "/".join(rng.choices(NAMES, k=rng.randint(1, 2)))
                     target = rng.choice((rng.choice(NAMES), away))
                     os.setxattr(path, "trusted.overlay.redirect", target.encode())
@@ -61,7 +62,7 @@ def make_layer(top: Path, rng: random.Random, marks: bool = True) -> None:
             elif dice < 0.5:
                 path.write_bytes(rng.randbytes(rng.choice((0, 3, 5000))))
                 os.chown(path, rng.choice((0, 1000)), 0)
-                if marks and rng.random() < 0.15:
+                if "metacopy" in marks and rng.random() < 0.15:
                     os.setxattr(path, "trusted.overlay.metacopy", b"")
                     if rng.random() < 0.5:
                         os.setxattr(path, "trusted.overlay.redirect", rng.choice(NAMES).encode())
@@ -136,7 +137,7 @@ def our_tree(view: MergedView) -> dict[str, object]:
     return found
 
 
-def make_stack(home: Path, rng: random.Random, marks: bool = True) -> tuple[list[Path], MergedView]:
+def make_stack(home: Path, rng: random.Random, marks: Collection[str] = ALL_MARKS) -> tuple[list[Path], MergedView]:
     """Two to five random layers (base first) and our view of them."""
     layers = [home / f"layer{number}" for number in range(rng.randint(2, 5))]
     for layer in layers:

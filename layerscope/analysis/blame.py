@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat as modes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,7 +13,7 @@ from layerscope.model.blame import Blame, BlameEvent, BlameStep
 from layerscope.model.level import Level
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import own_xattrs
+from layerscope.overlay.provenance import own_xattrs, same_stream
 from layerscope.overlay.view import MergedView, Place
 
 _MISSING = (FileNotFoundError, NotADirectoryError)
@@ -21,12 +21,45 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a view shows at a path: who serves it, and its facts."""
+    """What a view shows at a path: who serves it, and its facts. ``name`` is "" for a directory."""
 
     directory: MergedDirectory
     name: str
     part: Part
     stat: os.stat_result
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether it is a directory whose copy hides those below."""
+        return modes.S_ISDIR(self.stat.st_mode) and self.part.is_opaque
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one level does to a path.
+
+    ``sight`` is the level's own copy, None where the level takes the path away. ``event`` is None for a directory that
+    was copied up only for what is in it. ``fields`` as in :class:`BlameStep`, and ``content?`` where it wasn't read.
+    """
+
+    level: int
+    event: BlameEvent | None
+    fields: tuple[str, ...]
+    sight: Sight | None
+
+
+class ContentReader:
+    """How the contents of two copies are compared. This one reads them, however large they are."""
+
+    def same(self, before: Sight, now: Sight) -> bool | None:
+        """Whether two files of one size hold the same bytes; None: not found out."""
+        if (before.stat.st_dev, before.stat.st_ino) == (now.stat.st_dev, now.stat.st_ino):
+            return True
+        try:
+            with before.directory.open(before.name) as one, now.directory.open(now.name) as other:
+                return same_stream(one, other)
+        except OSError:
+            return False
 
 
 def look(view: MergedView, path: str) -> Sight | None:
@@ -50,6 +83,27 @@ def _sight(place: Place) -> Sight | None:
     return Sight(place.directory, "", top, top.directory.stat_self())
 
 
+def sightings(view: MergedView, path: str, reader: ContentReader | None = None) -> Iterator[Sighting]:
+    """What each level that holds the path, or takes it away, does to it, base first.
+
+    Found from cuts through the stack at every level, so it is what was seen after that level.
+    """
+    reader = reader or ContentReader()
+    before: Sight | None = None
+    ever = False
+    for view_level in view.levels:
+        number = view_level.number
+        sight = look(view.cut(number), path)
+        if sight is not None and sight.part.level == number:
+            fields = _fields(before, sight, reader) if before else ()
+            yield Sighting(number, _event(before, sight, ever, fields), fields, sight)
+            ever = True
+        elif sight is None and before is not None:
+            event = BlameEvent.DELETED if _has_whiteout(view, number, path) else BlameEvent.HIDDEN
+            yield Sighting(number, event, (), None)
+        before = sight
+
+
 def blame(view: MergedView, path: str, levels: Mapping[int, Level]) -> Blame:
     """The path's life, base first, from cuts through the stack at every level that changes what is seen.
 
@@ -62,31 +116,23 @@ def blame(view: MergedView, path: str, levels: Mapping[int, Level]) -> Blame:
         FileNotFoundError: no level of the stack ever had it.
     """
     steps: list[BlameStep] = []
-    before: Sight | None = None
-    ever = False
+    last: Sight | None = None
     paid = 0
-    for view_level in view.levels:
-        number = view_level.number
-        sight = look(view.cut(number), path)
-        level = levels[number]
-        if sight is not None and sight.part.level == number:
-            fields = _fields(before, sight) if before else ()
-            event = _event(before, sight, ever, fields)
-            paid += _stored_bytes(sight.stat)
-            ever = True
-            if event is not None:
-                size, digest = _content(sight)
-                steps.append(BlameStep(number, level.role, level.created_by, event, fields, size, digest))
-        elif sight is None and before is not None:
-            event = BlameEvent.DELETED if _has_whiteout(view, number, path) else BlameEvent.HIDDEN
-            steps.append(BlameStep(number, level.role, level.created_by, event, (), None, None))
-        before = sight
-    if not ever:
+    for sighting in sightings(view, path):
+        last = sighting.sight
+        paid += stored_bytes(last.stat) if last else 0
+        if sighting.event is not None:
+            level = levels[sighting.level]
+            size, digest = _content(last) if last else (None, None)
+            steps.append(
+                BlameStep(level.number, level.role, level.created_by, sighting.event, sighting.fields, size, digest)
+            )
+    if not steps:
         raise FileNotFoundError(2, "no level has it", path)
     return Blame(
         path="/" + path.strip("/"),
-        visible=before is not None,
-        served_by=before.part.level if before else None,
+        visible=last is not None,
+        served_by=last.part.level if last else None,
         paid_bytes=paid,
         steps=tuple(steps),
     )
@@ -95,9 +141,7 @@ def blame(view: MergedView, path: str, levels: Mapping[int, Level]) -> Blame:
 def _event(before: Sight | None, now: Sight, ever: bool, fields: tuple[str, ...]) -> BlameEvent | None:
     if before is None:
         return BlameEvent.RECREATED if ever else BlameEvent.CREATED
-    if "type" in fields:
-        return BlameEvent.REPLACED
-    if now.name and modes.S_ISDIR(now.stat.st_mode) and now.part.enter(now.name).is_opaque:
+    if "type" in fields or now.is_opaque:
         return BlameEvent.REPLACED
     if {"content", "target", "rdev"} & set(fields):
         return BlameEvent.MODIFIED
@@ -106,15 +150,16 @@ def _event(before: Sight | None, now: Sight, ever: bool, fields: tuple[str, ...]
     return BlameEvent.METADATA
 
 
-def _fields(before: Sight, now: Sight) -> tuple[str, ...]:
+def _fields(before: Sight, now: Sight, reader: ContentReader) -> tuple[str, ...]:
     """What differs between two copies, in a fixed order."""
     one, other = before.stat, now.stat
     found = []
     if modes.S_IFMT(one.st_mode) != modes.S_IFMT(other.st_mode):
         return ("type",)
     if modes.S_ISREG(other.st_mode):
-        if one.st_size != other.st_size or not _same_content(before, now):
-            found.append("content")
+        same = reader.same(before, now) if one.st_size == other.st_size else False
+        if not same:
+            found.append("content?" if same is None else "content")
     elif modes.S_ISLNK(other.st_mode):
         if before.part.directory.readlink(before.name) != now.part.directory.readlink(now.name):
             found.append("target")
@@ -134,16 +179,6 @@ def _fields(before: Sight, now: Sight) -> tuple[str, ...]:
         if old_xattrs.get(key) != new_xattrs.get(key):
             found.append(f"xattr:{key}")
     return tuple(found)
-
-
-def _same_content(before: Sight, now: Sight) -> bool:
-    if (before.stat.st_dev, before.stat.st_ino) == (now.stat.st_dev, now.stat.st_ino):
-        return True
-    try:
-        with before.directory.open(before.name) as one, now.directory.open(now.name) as other:
-            return _digest(one) == _digest(other)
-    except OSError:
-        return False
 
 
 def _digest(file: BinaryIO) -> str:
@@ -166,7 +201,8 @@ def _content(sight: Sight) -> tuple[int | None, str | None]:
         return sight.stat.st_size, None
 
 
-def _stored_bytes(stat: os.stat_result) -> int:
+def stored_bytes(stat: os.stat_result) -> int:
+    """What one copy adds to the bytes paid: its apparent size; directories add nothing."""
     return 0 if modes.S_ISDIR(stat.st_mode) else stat.st_size
 
 

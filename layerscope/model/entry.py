@@ -50,8 +50,8 @@ class Entry:
     ``path`` is relative to the view's root, no leading slash. ``level`` counts from 1 (base) and is the level whose
     copy is described. ``state`` is None when it was not asked for. ``hidden`` entries aren't in the view: whiteouts,
     and what a whiteout or opaque directory of level ``hidden_by`` covers. ``level_below`` is the nearest lower level
-    with a visible copy that this one replaces (None: none). ``xattrs`` are all that its level stores, the overlay's own
-    marks included; None when they were not asked for.
+    with a visible copy that this one replaces (None: none). ``xattrs`` are those that a mount would show, not the
+    overlay's own marks; None when they were not asked for.
     """
 
     path: str

@@ -130,7 +130,8 @@ def _copy_data(data: BinaryIO, out: int, size: int) -> None:
         while start < end:
             start += _copy_range(source, out, end - start)
         offset = end
-    os.ftruncate(out, size)
+    if size:
+        os.ftruncate(out, size)
 
 
 def _copy_range(source: int, out: int, count: int) -> int:

@@ -325,8 +325,16 @@ def _covered_entry(
 
 
 def _xattrs(part: Part, name: str) -> dict[str, bytes]:
-    """All attributes of an entry; none if it vanished or can't be read."""
+    """The attributes of an entry as a mount shows them: without the overlay's own, escaped ones under their names.
+
+    Empty if it vanished or can't be read.
+    """
+    prefix = part.dialect.prefix
     try:
-        return part.directory.xattrs(name)
+        stored = own_xattrs(part, name)
     except OSError:
         return {}
+    escaped = prefix + "overlay."
+    return {
+        prefix + key.removeprefix(escaped) if key.startswith(escaped) else key: value for key, value in stored.items()
+    }

@@ -83,9 +83,13 @@ class Upper:
                 os.rename(mark, name, src_dir_fd=scratch, dst_dir_fd=fd)
 
     def has_whiteout(self, directory: Directory, name: str) -> bool:
-        """Whether the upper directory itself holds a whiteout of ``name``."""
+        """Whether the upper directory itself holds a whiteout of ``name``, of either form."""
         stat = directory.stat_or_none(name)
-        return stat is not None and is_whiteout_device(stat)
+        if stat is None:
+            return False
+        if modes.S_ISREG(stat.st_mode) and not stat.st_size:
+            return directory.xattr(self.dialect.whiteout_key, name) is not None
+        return is_whiteout_device(stat)
 
     # ------------------------------------------------------------------ new objects
     @contextmanager

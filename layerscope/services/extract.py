@@ -11,7 +11,7 @@ import shutil
 import stat as modes
 from pathlib import Path
 
-from layerscope.errors import UsageError
+from layerscope.errors import CommitError
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.view import MergedView
@@ -27,7 +27,7 @@ def extract(view: MergedView, path: str, destination: Path) -> list[Problem]:
 
     Raises:
         FileNotFoundError: the view has no such path.
-        UsageError: the target exists already, or its folder doesn't.
+        CommitError: the target exists already, or its folder doesn't.
     """
     place = view.place(path)
     name = place.name or place.directory.path.rpartition("/")[2] or "root"
@@ -35,7 +35,7 @@ def extract(view: MergedView, path: str, destination: Path) -> list[Problem]:
     try:
         parent = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"cannot write to {target.parent}: {os.strerror(error.errno or 0)}") from None
+        raise CommitError(f"cannot write to {target.parent}: {os.strerror(error.errno or 0)}") from None
     writer = _Writer()
     try:
         if place.name:
@@ -43,7 +43,7 @@ def extract(view: MergedView, path: str, destination: Path) -> list[Problem]:
         else:
             writer.tree(place.directory, parent, target.name)
     except FileExistsError:
-        raise UsageError(f"{target} exists already; nothing is overwritten") from None
+        raise CommitError(f"{target} exists already; nothing is overwritten") from None
     finally:
         os.close(parent)
     return [*writer.problems, *view.problems]

@@ -227,7 +227,8 @@ class Session:
     def explain(self, subject: Subject, path: str) -> str:
         """In a few words what the entry is, and why it is seen or not."""
         with told(f"cannot explain {path} of {subject.name}"):
-            return explain(self.view(subject), path, self.blame(subject, path))
+            view = self.view(subject)
+            return explain(view, path, blame(view, path, {level.number: level for level in self.levels(subject)}))
 
     def owners(self, thing: str) -> list[Owner]:
         """Who owns a path, an id or its prefix, a short name, a digest, or the directories of a mount line."""

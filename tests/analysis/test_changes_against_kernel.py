@@ -77,7 +77,7 @@ def check_case(tmp_path: Path, seed: int) -> int:
     rng = random.Random(seed)
     home = tmp_path / str(seed)
     home.mkdir()
-    layers, view = make_stack(home, rng, marks=False)
+    layers, view = make_stack(home, rng, marks=())
     empty = home / "empty"
     empty.mkdir()
     for layer in layers[1:]:

@@ -1,0 +1,139 @@
+"""Operations that change an object's attributes or length: chmod, chown, utime, truncate, extended attributes.
+
+Extended attributes that carry the overlay's own prefix are stored one level deeper (``P`` + ``overlay.``), so that
+overlays can be nested; the overlay's own marks are never shown. Source: kernel fs/overlayfs/xattrs.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from layerscope.formats.whiteout import Dialect
+from layerscope.hostfs import Directory
+from layerscope.overlay.target import Target, failure
+from layerscope.overlay.upper import proc_path
+from layerscope.overlay.writer import Writer
+
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+
+
+def chmod(writer: Writer, path: str, mode: int, follow: bool) -> None:
+    """Change permission bits; a symlink has none that could be changed (ENOTSUP)."""
+    target = writer.existing(path, follow)
+    if not follow and modes.S_ISLNK(writer.stat(target).st_mode):
+        raise failure(errno.EOPNOTSUPP, path)
+    writer.stat(target)
+    folder, name = writer.raise_target(target, metadata_only=True)
+    with folder.held() as fd:
+        os.chmod(proc_path(fd, name), mode)
+
+
+def chown(writer: Writer, path: str, uid: int, gid: int, follow: bool) -> None:
+    """Change owner and group; -1 keeps one, and is a copy-up all the same."""
+    target = writer.existing(path, follow)
+    writer.stat(target)
+    folder, name = writer.raise_target(target, metadata_only=True)
+    with folder.held() as fd:
+        if name:
+            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+        else:
+            os.chown(proc_path(fd), uid, gid)
+
+
+def utime(writer: Writer, path: str, ns: tuple[int, int], follow: bool) -> None:
+    """Set access and modification time, in nanoseconds."""
+    target = writer.existing(path, follow)
+    writer.stat(target)
+    folder, name = writer.raise_target(target, metadata_only=True)
+    with folder.held() as fd:
+        if name:
+            os.utime(name, ns=ns, dir_fd=fd, follow_symlinks=False)
+        else:
+            os.utime(proc_path(fd), ns=ns)
+
+
+def truncate(writer: Writer, path: str, length: int) -> None:
+    """Cut or grow a regular file."""
+    if length < 0:
+        raise failure(errno.EINVAL, path)
+    target = writer.existing(path, follow=True)
+    if target.is_dir:
+        raise failure(errno.EISDIR, path)
+    if not modes.S_ISREG(writer.stat(target).st_mode):
+        raise failure(errno.EINVAL, path)
+    folder, name = writer.raise_target(target)
+    with folder.held() as fd:
+        os.truncate(proc_path(fd, name), length)
+
+
+# ---------------------------------------------------------------------- extended attributes
+def stored_name(dialect: Dialect, key: str) -> str:
+    """The attribute on disk for one that a user of the overlay names."""
+    return dialect.prefix + "overlay." + key.removeprefix(dialect.prefix) if key.startswith(dialect.prefix) else key
+
+
+def shown_name(dialect: Dialect, key: str) -> str | None:
+    """The name that a user of the overlay sees for an attribute on disk, None for the overlay's own marks."""
+    if not key.startswith(dialect.prefix):
+        return key
+    inner = key.removeprefix(dialect.prefix)
+    return dialect.prefix + inner.removeprefix("overlay.") if inner.startswith("overlay.") else None
+
+
+def getxattr(writer: Writer, path: str, key: str, follow: bool) -> bytes:
+    """One extended attribute."""
+    target = writer.existing(path, follow)
+    writer.stat(target)
+    with _stored(target) as (fd, name):
+        return os.getxattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
+
+
+def listxattr(writer: Writer, path: str, follow: bool) -> list[str]:
+    """The names of all extended attributes that are not the overlay's own."""
+    target = writer.existing(path, follow)
+    writer.stat(target)
+    with _stored(target) as (fd, name):
+        keys = os.listxattr(proc_path(fd, name), follow_symlinks=not name)
+    return [shown for key in keys if (shown := shown_name(writer.dialect, key)) is not None]
+
+
+def setxattr(writer: Writer, path: str, key: str, value: bytes, flags: int, follow: bool) -> None:
+    """Set an extended attribute. The object is copied up even where the call then fails."""
+    target = writer.existing(path, follow)
+    stat = writer.stat(target)
+    if key.startswith("user.") and not (modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode)):
+        raise failure(errno.EPERM, path)
+    folder, name = writer.raise_target(target, metadata_only=True)
+    with folder.held() as fd:
+        stored = stored_name(writer.dialect, key)
+        os.setxattr(proc_path(fd, name), stored, value, flags, follow_symlinks=not name)
+
+
+def removexattr(writer: Writer, path: str, key: str, follow: bool) -> None:
+    """Remove an extended attribute; one that isn't there costs no copy-up."""
+    target = writer.existing(path, follow)
+    stat = writer.stat(target)
+    if key.startswith("user.") and not (modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode)):
+        raise failure(errno.EPERM, path)
+    if not writer.in_upper(target):
+        if key == _ACLS[1] and not modes.S_ISDIR(stat.st_mode):
+            return
+        with _stored(target) as (fd, name):
+            os.getxattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
+    folder, name = writer.raise_target(target, metadata_only=True)
+    with folder.held() as fd:
+        os.removexattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
+
+
+@contextmanager
+def _stored(target: Target) -> Iterator[tuple[int, str]]:
+    """Where the layer that serves the target stores it: a directory descriptor and a name in it ("": itself)."""
+    part = target.parent.parts[0] if target.found is None else target.found.part
+    directory = part.directory
+    assert isinstance(directory, Directory)
+    with directory.held() as fd:
+        yield fd, target.name

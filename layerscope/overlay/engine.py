@@ -1,0 +1,368 @@
+"""The built-in overlay engine: a writable overlay in user space, with the kernel's results and errors.
+
+    with Overlay(lower=[Path("top"), Path("base")], upper=Path("upper"), work=Path("work")) as overlay:
+        overlay.write_bytes("etc/motd", b"hello\\n")
+
+What lies in the upper directory afterwards is what the kernel's overlayfs would have left (``origin``, ``impure`` and
+``uuid`` attributes excepted, which carry no meaning between mounts). Sources: kernel fs/overlayfs (dir.c, copy_up.c),
+Documentation/filesystems/overlayfs.rst; held against Linux 6.18 by random sequences of operations.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+from layerscope.formats.whiteout import TRUSTED, USER, Dialect
+from layerscope.hostfs import Directory
+from layerscope.overlay import attributes, namespace
+from layerscope.overlay.target import Target, failure
+from layerscope.overlay.upper import Upper
+from layerscope.overlay.view import stat_all
+from layerscope.overlay.writer import Features, Writer
+
+_PROBE = "trusted.overlay.layerscope-probe"
+
+
+class OverlayEntry(NamedTuple):
+    """One entry of a merged directory: its name, and the level (from 1, the base) that serves it."""
+
+    name: str
+    level: int
+    status: os.stat_result
+
+    def stat(self) -> os.stat_result:
+        """``lstat`` of the entry."""
+        return self.status
+
+
+class LayerCopy(NamedTuple):
+    """What one level holds at a path: ``entry``, ``whiteout`` or ``opaque``; and whether the view shows this one."""
+
+    level: int
+    state: Literal["entry", "whiteout", "opaque"]
+    stat: os.stat_result
+    serves: bool
+
+
+class Overlay:
+    """A merged tree, writable if ``upper`` is given; a context manager, one live instance per upper directory.
+
+    Args:
+        lower: The read-only layers, top first.
+        upper: The writable layer; None for a read-only overlay (every write fails with EROFS).
+        work: Scratch on the file system of ``upper``; needed with it.
+        xattr: Which marks count: ``trusted``, ``user``, or ``auto`` (trusted where it can be written).
+        redirect_dir: Directories of lower layers can be renamed (``redirect`` marks).
+        metacopy: Changes of metadata don't copy data (``metacopy`` marks).
+
+    Methods bear the names, parameters and results of their namesakes in :mod:`os`. Paths are relative to the merged
+    root (a leading slash is allowed); symlinks resolve inside it. Errors are the OSError that the kernel would give.
+    """
+
+    def __init__(
+        self,
+        lower: Sequence[Path],
+        upper: Path | None = None,
+        work: Path | None = None,
+        xattr: Literal["auto", "trusted", "user"] = "auto",
+        redirect_dir: bool = False,
+        metacopy: bool = False,
+    ) -> None:
+        if upper is not None and work is None:
+            raise ValueError("an upper directory needs a work directory")
+        dialect = _dialect(xattr, upper)
+        writable = Upper(Path(upper), Path(work), dialect) if upper is not None and work is not None else None
+        features = Features(redirect_dir or metacopy, metacopy)
+        self._writer = Writer([Path(path) for path in lower], writable, dialect, features)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        self._writer.close()
+
+    # ------------------------------------------------------------------ looking
+    def lstat(self, path: str) -> os.stat_result:
+        """As ``os.lstat``; inode and device numbers are those of the layer."""
+        return self._stat(path, follow=False)
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        """As ``os.stat``."""
+        return self._stat(path, follow_symlinks)
+
+    def _stat(self, path: str, follow: bool) -> os.stat_result:
+        return self._writer.stat(self._writer.existing(path, follow))
+
+    def access(self, path: str, mode: int, *, follow_symlinks: bool = True) -> bool:
+        """Whether the path is there and its mode allows ``mode`` to this process."""
+        try:
+            stat = self._stat(path, follow_symlinks)
+        except OSError:
+            return False
+        if mode & os.W_OK and not self._writer.is_writable:
+            return False
+        return _allowed(stat, mode)
+
+    def readlink(self, path: str) -> str:
+        """As ``os.readlink``."""
+        target = self._writer.existing(path, follow=False)
+        if target.found is None or target.found.kind != "l":
+            raise failure(errno.EINVAL, path)
+        return target.found.part.directory.readlink(target.name)
+
+    def listdir(self, path: str = ".") -> list[str]:
+        """The names in a merged directory, in no order."""
+        return [entry.name for entry in self.scandir(path)]
+
+    def scandir(self, path: str = ".") -> Iterator[OverlayEntry]:
+        """The entries of a merged directory, in no order."""
+        target = self._writer.existing(path, follow=True)
+        if not target.is_dir:
+            raise failure(errno.ENOTDIR, path)
+        directory = target.parent.child(target.name) if target.name else target.parent
+        return (OverlayEntry(name, part.level, stat) for name, part, _, stat in stat_all(directory))
+
+    def walk(self, top: str = ".") -> Iterator[tuple[str, list[str], list[str]]]:
+        """Path, names of directories and of everything else, as ``os.walk`` from the top down, names sorted."""
+        pending = [top]
+        while pending:
+            here = pending.pop()
+            listed = sorted(self.scandir(here), key=lambda entry: os.fsencode(entry.name))
+            folders = [entry.name for entry in listed if modes.S_ISDIR(entry.status.st_mode)]
+            yield here, folders, [entry.name for entry in listed if not modes.S_ISDIR(entry.status.st_mode)]
+            pending.extend(os.path.join(here, name) for name in reversed(folders))
+
+    def layers_of(self, path: str) -> list[LayerCopy]:
+        """What each level holds at a path, top first, and which one serves; levels that hold nothing are left out."""
+        target = self._writer.locate(path, follow=False)
+        serving = target.found.part.level if target.found else None
+        if not target.name:
+            parts = target.parent.parts
+            return [
+                LayerCopy(part.level, "entry", part.directory.stat_self(), index == 0)
+                for index, part in enumerate(parts)
+            ]
+        copies = []
+        for part in [*target.parent.parts, *(covered.part for covered in target.parent.covered)]:
+            kind = part.kind(target.name)
+            if kind is None:
+                continue
+            opaque = kind == "d" and part.enter(target.name).is_opaque
+            state: Literal["entry", "whiteout", "opaque"] = (
+                "whiteout" if kind == "w" else "opaque" if opaque else "entry"
+            )
+            copies.append(LayerCopy(part.level, state, part.directory.stat(target.name), part.level == serving))
+        return copies
+
+    # ------------------------------------------------------------------ files
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        """A file descriptor, as ``os.open``; opening for writing copies up first.
+
+        Devices, FIFOs and sockets are never opened (ENXIO); a directory's descriptor is that of its topmost layer.
+        """
+        writes = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
+        exclusive = bool(flags & os.O_CREAT and flags & os.O_EXCL)
+        follow = not exclusive and not flags & os.O_NOFOLLOW
+        if flags & os.O_CREAT and path.rstrip("/") and path.endswith("/"):
+            named = namespace.locate_name(self._writer, path)
+            if named.last not in (".", ".."):
+                raise failure(errno.EISDIR, path)
+        target = self._writer.locate(path, follow)
+        if target.name and target.found is None:
+            if not flags & os.O_CREAT:
+                raise failure(errno.ENOENT, path)
+            return self._create(target, path, flags, mode)
+        if exclusive:
+            raise failure(errno.EEXIST, path)
+        return self._open_existing(target, path, flags, writes)
+
+    def _create(self, target: Target, path: str, flags: int, mode: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise failure(errno.EINVAL, path)
+        opened: list[int] = []
+
+        def make(fd: int, name: str) -> None:
+            opened.append(os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=fd))
+
+        try:
+            namespace.create(self._writer, target, path, make)
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return opened[0]
+
+    def _open_existing(self, target: Target, path: str, flags: int, writes: bool) -> int:
+        plain = flags & ~(os.O_CREAT | os.O_EXCL) | os.O_NOFOLLOW | os.O_CLOEXEC
+        if target.is_dir:
+            if writes or flags & os.O_CREAT:
+                raise failure(errno.EISDIR, path)
+            part = target.parent.child(target.name).parts[0] if target.name else target.parent.parts[0]
+            assert isinstance(part.directory, Directory)
+            with part.directory.held() as fd:
+                return os.open(".", plain | os.O_DIRECTORY, dir_fd=fd)
+        if flags & os.O_DIRECTORY:
+            raise failure(errno.ENOTDIR, path)
+        kind = modes.S_IFMT(self._writer.stat(target).st_mode)
+        if kind == modes.S_IFLNK:
+            raise failure(errno.ELOOP, path)
+        if kind != modes.S_IFREG:
+            raise failure(errno.ENXIO, path)
+        if writes:
+            folder, name = self._writer.raise_target(target, data=not flags & os.O_TRUNC)
+            with folder.held() as fd:
+                if flags & os.O_TRUNC:
+                    self._writer.upper.drop_mark(fd, name, self._writer.dialect.metacopy_key)
+                return os.open(name, plain, dir_fd=fd)
+        assert target.found is not None
+        part, name = target.parent.data_of(target.found.part, target.name)
+        assert isinstance(part.directory, Directory)
+        with part.directory.held() as fd:
+            return os.open(name, plain, dir_fd=fd)
+
+    def read_bytes(self, path: str) -> bytes:
+        """All bytes of a regular file."""
+        with os.fdopen(self.open(path, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    def write_bytes(self, path: str, data: bytes) -> int:
+        """Replace the content of a file, or make it; the number of bytes written."""
+        with os.fdopen(self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
+            return file.write(data)
+
+    def truncate(self, path: str, length: int) -> None:
+        """As ``os.truncate``."""
+        attributes.truncate(self._writer, path, length)
+
+    # ------------------------------------------------------------------ names
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        """As ``os.mkdir``."""
+        target = namespace.free_name(self._writer, path, is_dir=True)
+        namespace.create(self._writer, target, path, lambda fd, name: os.mkdir(name, mode, dir_fd=fd), is_dir=True)
+
+    def symlink(self, src: str, dst: str) -> None:
+        """As ``os.symlink``: ``dst`` becomes a symlink with the text ``src``."""
+        if not src:
+            raise failure(errno.ENOENT, dst)
+        target = namespace.free_name(self._writer, dst)
+        namespace.create(self._writer, target, dst, lambda fd, name: os.symlink(src, name, dir_fd=fd))
+
+    def mknod(self, path: str, mode: int = 0o600, device: int = 0) -> None:
+        """As ``os.mknod``; a character device 0:0 would be a whiteout (EPERM)."""
+        if modes.S_IFMT(mode) == modes.S_IFDIR:
+            raise failure(errno.EPERM, path)
+        target = namespace.free_name(self._writer, path)
+        if modes.S_ISCHR(mode) and not device:
+            raise failure(errno.EPERM, path)
+        namespace.create(self._writer, target, path, lambda fd, name: os.mknod(name, mode, device, dir_fd=fd))
+
+    def mkfifo(self, path: str, mode: int = 0o666) -> None:
+        """As ``os.mkfifo``."""
+        self.mknod(path, modes.S_IFIFO | mode)
+
+    def unlink(self, path: str) -> None:
+        """As ``os.unlink``."""
+        namespace.unlink(self._writer, path)
+
+    def rmdir(self, path: str) -> None:
+        """As ``os.rmdir``."""
+        namespace.rmdir(self._writer, path)
+
+    def link(self, src: str, dst: str) -> None:
+        """As ``os.link``; a symlink itself is linked, not what it leads to."""
+        namespace.link(self._writer, src, dst)
+
+    def rename(self, src: str, dst: str) -> None:
+        """As ``os.rename``; a directory of a lower layer needs ``redirect_dir`` (EXDEV)."""
+        namespace.rename(self._writer, src, dst)
+
+    def rename2(self, src: str, dst: str, flags: int = 0) -> None:
+        """As renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2."""
+        namespace.rename(self._writer, src, dst, flags)
+
+    # ------------------------------------------------------------------ attributes
+    def chmod(self, path: str, mode: int, *, follow_symlinks: bool = True) -> None:
+        """As ``os.chmod``."""
+        attributes.chmod(self._writer, path, mode, follow_symlinks)
+
+    def chown(self, path: str, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
+        """As ``os.chown``."""
+        attributes.chown(self._writer, path, uid, gid, follow_symlinks)
+
+    def lchown(self, path: str, uid: int, gid: int) -> None:
+        """As ``os.lchown``."""
+        attributes.chown(self._writer, path, uid, gid, follow=False)
+
+    def utime(
+        self,
+        path: str,
+        times: tuple[float, float] | None = None,
+        *,
+        ns: tuple[int, int] | None = None,
+        follow_symlinks: bool = True,
+    ) -> None:
+        """As ``os.utime``: seconds in ``times``, nanoseconds in ``ns``, now without either."""
+        if times is not None and ns is not None:
+            raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+        if times is not None:
+            ns = (round(times[0] * 1e9), round(times[1] * 1e9))
+        if ns is None:
+            now = time.time_ns()
+            ns = (now, now)
+        attributes.utime(self._writer, path, ns, follow_symlinks)
+
+    def getxattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> bytes:
+        """As ``os.getxattr``."""
+        return attributes.getxattr(self._writer, path, attribute, follow_symlinks)
+
+    def listxattr(self, path: str = ".", *, follow_symlinks: bool = True) -> list[str]:
+        """As ``os.listxattr``; the overlay's own marks aren't among them."""
+        return attributes.listxattr(self._writer, path, follow_symlinks)
+
+    def setxattr(
+        self, path: str, attribute: str, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
+    ) -> None:
+        """As ``os.setxattr``."""
+        attributes.setxattr(self._writer, path, attribute, value, flags, follow_symlinks)
+
+    def removexattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> None:
+        """As ``os.removexattr``."""
+        attributes.removexattr(self._writer, path, attribute, follow_symlinks)
+
+
+def _dialect(xattr: str, upper: Path | None) -> Dialect:
+    """The marks that count: as asked for, or by what can be written on the upper directory."""
+    if xattr not in ("auto", "trusted", "user"):
+        raise ValueError(f"xattr is 'auto', 'trusted' or 'user', not {xattr!r}")
+    if xattr == "auto":
+        if upper is None:
+            return TRUSTED
+        try:
+            os.setxattr(upper, _PROBE, b"")
+            os.removexattr(upper, _PROBE)
+        except OSError:
+            return USER
+        return TRUSTED
+    return USER if xattr == "user" else TRUSTED
+
+
+def _allowed(stat: os.stat_result, wanted: int) -> bool:
+    uid, groups = os.getuid(), {os.getgid(), *os.getgroups()}
+    mode = stat.st_mode
+    if uid == 0:
+        return not wanted & os.X_OK or modes.S_ISDIR(mode) or bool(mode & 0o111)
+    shift = 6 if stat.st_uid == uid else 3 if stat.st_gid in groups else 0
+    return (mode >> shift) & wanted == wanted
