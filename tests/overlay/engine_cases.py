@@ -27,6 +27,13 @@ from random_layers import NAMES, make_layer
 from layerscope.overlay.engine import Overlay
 
 Operation = tuple[object, ...]
+OFTEN = ("write", "mkdir", "rmdir", "unlink", "rename", "rename", "link")
+CALLS = (
+    *OFTEN,
+    *OFTEN,
+    *("append", "read", "truncate", "chmod", "chown", "utime", "setxattr", "removexattr", "rename2", "symlink"),
+    *("mknod", "mkfifo", "lstat", "stat", "readlink", "listdir", "exclusive", "trunc", "opendir"),
+)
 
 
 def confine(folder: Path) -> None:
@@ -54,45 +61,7 @@ def random_path(rng: random.Random) -> str:
 
 def random_operation(rng: random.Random) -> Operation:
     path = random_path(rng)
-    name = rng.choice(
-        [
-            "write",
-            "write",
-            "write",
-            "append",
-            "read",
-            "truncate",
-            "chmod",
-            "chown",
-            "utime",
-            "setxattr",
-            "removexattr",
-            "mkdir",
-            "mkdir",
-            "rmdir",
-            "rmdir",
-            "unlink",
-            "unlink",
-            "unlink",
-            "rename",
-            "rename",
-            "rename",
-            "rename",
-            "rename2",
-            "symlink",
-            "link",
-            "link",
-            "mknod",
-            "mkfifo",
-            "lstat",
-            "stat",
-            "readlink",
-            "listdir",
-            "exclusive",
-            "trunc",
-            "opendir",
-        ]
-    )
+    name = rng.choice(CALLS)
     if name in ("write", "append"):
         return (name, path, rng.randbytes(rng.choice((0, 1, 100))), rng.choice((0o666, 0o600, 0o4755)))
     if name == "exclusive":
