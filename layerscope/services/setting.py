@@ -43,8 +43,8 @@ class Setting:
 
     @property
     def sees_marks(self) -> bool:
-        """Whether this user can see every mark that may be there."""
-        return self.privilege.trusted_xattrs
+        """Whether this user can see every mark that may be there: in a lab made without privilege everybody can."""
+        return self.privilege.trusted_xattrs or (self.marker is not None and self.xattr_prefix == "user")
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -63,11 +63,9 @@ class Setting:
 
     def summary(self, store: Store, contents: Contents, problems: tuple[Problem, ...]) -> RootSummary:
         """The answer of ``info``."""
-        daemon, engine = Daemon(None, "this store doesn't tell"), ""
+        daemon, engine = daemon_of(store), ""
         features = list(self.detection.features)
         if isinstance(store, DockerStore):
-            liveness = store.liveness
-            daemon = Daemon(liveness.held, "; ".join(liveness.evidence))
             engine = describe_engine(store.engine)
             features.extend(_docker_features(store.engine, store, self))
             problems = (*problems, *store.build_claims.problems)
@@ -84,6 +82,13 @@ class Setting:
             features=tuple(dict.fromkeys(features)),
             problems=(*problems, *foreign_marks(store, contents)),
         )
+
+
+def daemon_of(store: Store) -> Daemon:
+    """Whether an engine holds the root of these records now."""
+    if not isinstance(store, DockerStore):
+        return Daemon(None, "this store doesn't tell")
+    return Daemon(store.liveness.held, "; ".join(store.liveness.evidence))
 
 
 def _docker_features(engine: EngineTraces, store: Store, setting: Setting) -> list[str]:
