@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import containerd_roots
 import pytest
-
-DATA = Path(__file__).parent / "data"
-
-
-def unpack(archive: Path, target: Path) -> Path:
-    """``archive`` unpacked by GNU tar into ``target``: all of it as root, else without owners and xattrs."""
-    target.mkdir(parents=True, exist_ok=True)
-    command = ["tar", "-xf", str(archive), "-C", str(target)]
-    if os.geteuid() == 0:
-        subprocess.run([*command, "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*"], check=True)
-    else:
-        # Device nodes other than whiteouts are refused without privilege; the records are what counts then.
-        subprocess.run([*command, "--no-same-owner"], check=False, stderr=subprocess.DEVNULL)
-        assert (target / "image").is_dir(), f"{archive} could not be unpacked"
-    return target
-
-
-def truth(sample: str, name: str, folder: str = "truth") -> Any:
-    """What the engine itself answered about a sample: ``name`` without ``.json``."""
-    return json.loads((DATA / sample / folder / f"{name}.json").read_text())
+from sample_roots import DATA, truth, unpack
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +24,29 @@ def overlay2_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def buildkit_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample root ``overlay2-buildkit``. Shared by all tests: read only."""
     return unpack(DATA / "overlay2-buildkit" / "root.tar.gz", tmp_path_factory.mktemp("overlay2-buildkit"))
+
+
+@pytest.fixture(scope="session")
+def unpacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A sample root by its folder below ``tests/data``, unpacked when it is first asked for. Read only."""
+    known = {"overlay2": "overlay2_root", "overlay2-buildkit": "buildkit_root"}
+    roots: dict[str, Path] = {}
+
+    def root(sample: str) -> Path:
+        if sample in known:
+            return request.getfixturevalue(known[sample])  # type: ignore[no-any-return]
+        if sample not in roots:
+            target = tmp_path_factory.mktemp(sample.replace("/", "-"))
+            roots[sample] = unpack(DATA / sample / "root.tar.gz", target)
+        return roots[sample]
+
+    return root
+
+
+@pytest.fixture(scope="session")
+def containerd_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples with a containerd store, each in a folder of its own. Shared by all tests: read only."""
+    return containerd_roots.unpack_all(tmp_path_factory.mktemp("containerd") / "samples")
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 from layerscope.model.blame import Blame, BlameEvent, BlameStep
 from layerscope.model.level import Level
+from layerscope.model.tree import ContentsAbsent
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import own_xattrs, same_stream
+from layerscope.overlay.provenance import own_xattrs, same_bytes, same_stream
 from layerscope.overlay.view import MergedView, Place
 
 _MISSING = (FileNotFoundError, NotADirectoryError)
@@ -58,8 +59,38 @@ class ContentReader:
         try:
             with before.directory.open(before.name) as one, now.directory.open(now.name) as other:
                 return same_stream(one, other)
+        except ContentsAbsent:
+            return same_bytes(now.directory, now.part, now.name, before.part, before.name)
         except OSError:
             return False
+
+
+class _RememberedPart(Part):
+    """A part that keeps those below it, so that the cuts of one stack share what was read for one of them."""
+
+    __slots__ = ("_below",)
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part.level, part.directory, part.path, part.dialect, part.bottom)
+        self._below: dict[str, _RememberedPart] = {}
+
+    def enter(self, name: str) -> Part:
+        """The part of the directory ``name`` in this level."""
+        below = self._below.get(name)
+        if below is None:
+            below = self._below[name] = _RememberedPart(super().enter(name))
+        return below
+
+
+def _cuts(view: MergedView) -> Iterator[tuple[int, MergedView]]:
+    """The view as of each level, base first, with the level's number; they share their parts."""
+    kept: dict[int, Part] = {}
+    for level in view.levels:
+        cut = view.cut(level.number)
+        if cut.tree is cut:  # parts of compared trees remember what they need themselves
+            parts = [kept.setdefault(part.level, _RememberedPart(part)) for part in cut.root_parts]
+            cut.root_parts = tuple(parts)
+        yield level.number, cut
 
 
 def look(view: MergedView, path: str) -> Sight | None:
@@ -73,14 +104,14 @@ def look(view: MergedView, path: str) -> Sight | None:
 
 def _sight(place: Place) -> Sight | None:
     if place.name:
-        found = place.directory.lookup(place.name)
+        found = place.directory.origin(place.name)
         if found is None:
             return None
         return Sight(place.directory, place.name, found.part, found.part.directory.stat(place.name))
-    if not place.directory.parts:
+    copies = place.directory.copies
+    if not copies:
         return None
-    top = place.directory.parts[0]
-    return Sight(place.directory, "", top, top.directory.stat_self())
+    return Sight(place.directory, "", copies[0], place.directory.stat())
 
 
 def sightings(view: MergedView, path: str, reader: ContentReader | None = None) -> Iterator[Sighting]:
@@ -91,9 +122,8 @@ def sightings(view: MergedView, path: str, reader: ContentReader | None = None) 
     reader = reader or ContentReader()
     before: Sight | None = None
     ever = False
-    for view_level in view.levels:
-        number = view_level.number
-        sight = look(view.cut(number), path)
+    for number, cut in _cuts(view):
+        sight = look(cut, path)
         if sight is not None and sight.part.level == number:
             fields = _fields(before, sight, reader) if before else ()
             yield Sighting(number, _event(before, sight, ever, fields), fields, sight)
@@ -210,11 +240,8 @@ def _has_whiteout(view: MergedView, number: int, path: str) -> bool:
     """Whether the level holds a whiteout of exactly this path."""
     top = next((part for part in view.root_parts if part.level == number), None)
     names = [name for name in path.split("/") if name]
-    for position, name in enumerate(names):
-        kind = top.kind(name) if top else None
-        if position == len(names) - 1:
-            return kind == "w"
-        if top is None or kind != "d":
+    for name in names[:-1]:
+        if top is None or top.holds(name) != "d":
             return False
         top = top.enter(name)
-    return False
+    return top is not None and bool(names) and top.touches(names[-1]) == "w"

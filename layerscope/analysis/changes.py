@@ -2,8 +2,8 @@
 
 Two rules of comparison: docker's own, defects included (:func:`docker_changes`), and an exact one
 (:func:`exact_changes`). Both walk the same way: only directories that one of the views has in a level which the other
-hasn't are read, and names are looked up one by one in the levels that both share. So the cost is that of the change,
-not of the trees.
+hasn't are read, and names are looked up in the levels that both share, one by one or by listing small directories. So
+the cost is that of the change, not of the trees.
 
 Source of docker's rule: moby pkg/archive/changes.go ``ChangesDirs``, changes_unix.go ``statDifferent``; equal to the
 daemon's answers on every sample root.
@@ -17,13 +17,20 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from layerscope.model.change import Change, ChangeKind, Reason
+from layerscope.overlay.compared import unchanged
 from layerscope.overlay.merged import Found, MergedDirectory
+from layerscope.overlay.pairs import stats_of_parts, unshared
 from layerscope.overlay.part import Part
 from layerscope.overlay.provenance import content_differs_by_stat, different_owner_or_mode, own_xattrs, same_bytes
+from layerscope.overlay.snapshot import LevelFinder, SnapshotView
 from layerscope.overlay.view import MergedView
 
 _CAPABILITY = "security.capability"
 _SECOND = 1_000_000_000
+
+# Members of an enumeration cost a search each time they are named, and there are as many of these as changes.
+_ADDED, _CHANGED, _DELETED = ChangeKind.ADDED, ChangeKind.CHANGED, ChangeKind.DELETED
+_NEW, _SOMEHOW, _WHITEOUT = Reason.ADDED, Reason.CONTENT, Reason.WHITEOUT
 
 
 class Copy(NamedTuple):
@@ -35,7 +42,11 @@ class Copy(NamedTuple):
     stat: os.stat_result
 
 
-Differs = Callable[[Copy, Copy], bool]
+class Rule(NamedTuple):
+    """What makes two copies of a path differ: what ``lstat`` says, and (asked only if that doesn't) the rest."""
+
+    stats_differ: Callable[[os.stat_result, os.stat_result], bool]
+    rest_differs: Callable[[Copy, Copy], bool]
 
 
 def docker_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[Change]:
@@ -46,7 +57,7 @@ def docker_changes(old: MergedView, new: MergedView, detail: bool = True) -> lis
         new: The container.
         detail: Also sizes and the exact reason of each change; without it only kind and path are sure.
     """
-    return _Comparison(old, new, _docker_differs, detail).run()
+    return _Comparison(old, new, _DOCKER_RULE, detail).run()
 
 
 def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
@@ -54,17 +65,30 @@ def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
 
     A directory's own times and size don't count. A removed directory is one line; its members have none.
     """
-    return _Comparison(old, new, _exactly_differs, True).run()
+    return _Comparison(old, new, _EXACT_RULE, True).run()
+
+
+def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> int:
+    """The size of what :func:`docker_changes` lists as added or changed: files in full, each inode once.
+
+    When ``cancelled`` says so the comparison ends, and its result means nothing.
+    """
+    comparison = _ChangedBytes(old, new)
+    comparison.run(cancelled)
+    return comparison.total
 
 
 # ---------------------------------------------------------------------- the two rules
-def _docker_differs(old: Copy, new: Copy) -> bool:
-    one, other = old.stat, new.stat
+def _docker_stats_differ(one: os.stat_result, other: os.stat_result) -> bool:
     if different_owner_or_mode(one, other) or one.st_rdev != other.st_rdev:
         return True
     # docker's "is a directory" is one bit of the mode, which block devices and sockets have too.
-    if not one.st_mode & modes.S_IFDIR and (one.st_size != other.st_size or not _same_docker_time(one, other)):
-        return True
+    if one.st_mode & modes.S_IFDIR:
+        return False
+    return one.st_size != other.st_size or not _same_docker_time(one, other)
+
+
+def _capability_differs(old: Copy, new: Copy) -> bool:
     return old.part.directory.xattr(_CAPABILITY, old.name) != new.part.directory.xattr(_CAPABILITY, new.name)
 
 
@@ -76,8 +100,8 @@ def _same_docker_time(one: os.stat_result, other: os.stat_result) -> bool:
     return left // _SECOND == right // _SECOND and (left % _SECOND == 0 or right % _SECOND == 0)
 
 
-def _exactly_differs(old: Copy, new: Copy) -> bool:
-    return different_owner_or_mode(old.stat, new.stat) or _content_differs(old, new) or _metadata_differs(old, new)
+def _content_or_metadata_differs(old: Copy, new: Copy) -> bool:
+    return _content_differs(old, new) or _metadata_differs(old, new)
 
 
 def _metadata_differs(old: Copy, new: Copy) -> bool:
@@ -99,6 +123,10 @@ def _content_differs(old: Copy, new: Copy) -> bool:
     return not same_bytes(new.directory, new.part, new.name, old.part, old.name)
 
 
+_DOCKER_RULE = Rule(_docker_stats_differ, _capability_differs)
+_EXACT_RULE = Rule(different_owner_or_mode, _content_or_metadata_differs)
+
+
 def _reason(old: Copy, new: Copy) -> Reason:
     if modes.S_IFMT(old.stat.st_mode) != modes.S_IFMT(new.stat.st_mode):
         return Reason.TYPE
@@ -113,29 +141,33 @@ def _bytes_of(stat: os.stat_result) -> int | None:
 
 # ---------------------------------------------------------------------- the walk
 class _Comparison:
-    """One comparison of two views; ``differs`` decides for what both have."""
+    """One comparison of two views; ``rule`` decides for what both have."""
 
-    def __init__(self, old: MergedView, new: MergedView, differs: Differs, detail: bool) -> None:
-        self._pairs = [(old.root, new.root)]
+    def __init__(self, old: MergedView, new: MergedView, rule: Rule, detail: bool) -> None:
+        self._views = old, new
+        self._pairs = [(old.tree.root, new.tree.root)]
+        self._trusts_times = old.trusts_times(new) or new.trusts_times(old)
         self._added: list[MergedDirectory] = []
-        self._differs = differs
+        self._rule = rule
         self._detail = detail
         self._changes: dict[str, Change] = {}
         self._opaque: dict[str, tuple[int, int]] = {}
 
-    def run(self) -> list[Change]:
-        while self._pairs:
+    def run(self, cancelled: Callable[[], bool] = lambda: False) -> list[Change]:
+        while self._pairs and not cancelled():
             self._compare(*self._pairs.pop())
-        while self._added:
+        while self._added and not cancelled():
             self._add_members(self._added.pop())
+        if self._detail:
+            self._find_levels()
         self._add_ancestors()
-        return sorted(self._changes.values(), key=lambda change: os.fsencode(change.path))
+        return [self._changes[path] for path in sort_paths(self._changes)]
 
     def _note(self, change: Change) -> None:
         self._changes[change.path] = change
 
     def _compare(self, old: MergedDirectory, new: MergedDirectory) -> None:
-        own_old, own_new, new = _unshared(old, new)
+        own_old, own_new, new = unshared(old, new)
         names: set[str] = set()
         for part in own_old:
             names.update(old.view.listing_of(part))
@@ -143,65 +175,75 @@ class _Comparison:
             names.update(new.view.listing_of(part))
         if not names:
             return
-        old.learn(names)
-        new.learn(names)
+        befores, afters = old.lookup_all(names), new.lookup_all(names)
         both: list[tuple[str, Found, Found]] = []
-        for name in names:
-            before, after = old.lookup(name), new.lookup(name)
-            if after is None:
-                if before is not None:
-                    self._removed(old, new, name, before)
-            elif before is None:
-                self._note_added(new, name, after)
+        for name, after in afters.items():
+            before = befores.get(name)
+            if before is None or before.kind == "w":
+                if after.kind != "w":
+                    self._note_added(new, name, after)
+            elif after.kind == "w":
+                self._removed(new, name, before, _WHITEOUT, after.part.level)
             elif before.part is not after.part:
                 both.append((name, before, after))
-        self._compare_pairs(old, new, both)
+        lowest = new.parts[-1] if new.parts else None
+        reason = Reason.OPAQUE if lowest is None or lowest.dialect.marked else Reason.WHITEOUT
+        for name in befores.keys() - afters.keys():
+            if befores[name].kind != "w":
+                self._removed(new, name, befores[name], reason, lowest.level if lowest else None)
+        if both:
+            self._compare_pairs(old, new, both)
 
     def _compare_pairs(self, old: MergedDirectory, new: MergedDirectory, both: list[tuple[str, Found, Found]]) -> None:
-        old_stats = _stats([(name, before.part) for name, before, _ in both])
-        new_stats = _stats([(name, after.part) for name, _, after in both])
+        old_stats = stats_of_parts([(name, before.part) for name, before, _ in both])
+        new_stats = stats_of_parts([(name, after.part) for name, _, after in both])
         for (name, before, after), old_stat, new_stat in zip(both, old_stats, new_stats, strict=True):
             if old_stat is None or new_stat is None:
                 continue
-            one, other = Copy(old, name, before.part, old_stat), Copy(new, name, after.part, new_stat)
-            if self._differs(one, other):
-                reason = _reason(one, other) if self._detail else Reason.CONTENT
-                self._note(
-                    Change(
-                        new.path_of(name),
-                        ChangeKind.CHANGED,
-                        reason,
-                        _bytes_of(new_stat),
-                        _bytes_of(old_stat),
-                        after.part.level,
-                        before.part.level,
-                    )
-                )
-            if after.kind == "d":
-                child = _child(new, name)
-                if child is None:
-                    continue
-                below = _child(old, name) if before.kind == "d" else None
-                if below is None:
-                    self._added.append(child)
+            if self._trusts_times and unchanged(before.part, old_stat, after.part, new_stat, name):
+                pass
+            elif self._rule.stats_differ(old_stat, new_stat) or self._rule.rest_differs(
+                Copy(old, name, before.part, old_stat), Copy(new, name, after.part, new_stat)
+            ):
+                if self._detail:
+                    self._changed(Copy(old, name, before.part, old_stat), Copy(new, name, after.part, new_stat))
                 else:
-                    self._pairs.append((below, child))
-                    self._note_opaque(child, after.part.level, before.part.level)
+                    levels = after.part.level, before.part.level
+                    self._note(Change(new.path_of(name), _CHANGED, _SOMEHOW, None, None, *levels))
+            if after.kind == "d":
+                self._go_on(old, new, name, before, after)
+
+    def _changed(self, old: Copy, new: Copy) -> None:
+        path = new.directory.path_of(new.name)
+        sizes = _bytes_of(new.stat), _bytes_of(old.stat)
+        self._note(Change(path, _CHANGED, _reason(old, new), *sizes, new.part.level, old.part.level))
+
+    def _go_on(self, old: MergedDirectory, new: MergedDirectory, name: str, before: Found, after: Found) -> None:
+        """Into a directory that the new view has: its pairs, or all it holds if the old view has none there."""
+        child = _child(new, name)
+        if child is None:
+            return
+        below = _child(old, name) if before.kind == "d" else None
+        if below is None:
+            self._added.append(child)
+        else:
+            self._pairs.append((below, child))
+            self._note_opaque(child, after.part.level, before.part.level)
 
     def _note_opaque(self, child: MergedDirectory, level: int, below: int) -> None:
         """An opaque directory that is listed for its members is listed for its own mark."""
         if self._detail and child.path not in self._changes and child.parts[0].is_opaque:
             self._opaque[child.path] = (level, below)
 
-    def _removed(self, old: MergedDirectory, new: MergedDirectory, name: str, before: Found) -> None:
-        hider = next((part.level for part in new.parts if part.kind(name) == "w"), None)
-        reason = Reason.WHITEOUT if hider is not None else Reason.OPAQUE
+    def _removed(
+        self, directory: MergedDirectory, name: str, before: Found, reason: Reason, hidden_by: int | None
+    ) -> None:
         size = None
         if self._detail:
             stat = before.part.directory.stats((name,))[0]
             size = _bytes_of(stat) if stat else None
-        level = hider if hider is not None else (new.parts[-1].level if new.parts else None)
-        self._note(Change(new.path_of(name), ChangeKind.DELETED, reason, None, size, level, before.part.level))
+        path = directory.path_of(name)
+        self._note(Change(path, _DELETED, reason, None, size, hidden_by, before.part.level))
 
     # ------------------------------------------------------------------ what is only in the new view
     def _note_added(self, directory: MergedDirectory, name: str, found: Found) -> None:
@@ -211,7 +253,7 @@ class _Comparison:
             if stat is None:
                 return
             size = stat.st_size
-        self._note(Change(directory.path_of(name), ChangeKind.ADDED, Reason.ADDED, size, None, found.part.level, None))
+        self._note(Change(directory.path_of(name), _ADDED, _NEW, size, None, found.part.level, None))
         if found.kind == "d":
             child = _child(directory, name)
             if child is not None:
@@ -221,15 +263,67 @@ class _Comparison:
         for name, part, kind in directory.visible():
             self._note_added(directory, name, Found(part, kind))
 
+    # ------------------------------------------------------------------ who did it, where whole trees are compared
+    def _find_levels(self) -> None:
+        """Put the levels that made the changes in the place of those whose trees were compared."""
+        old, new = (LevelFinder(view) if isinstance(view, SnapshotView) else None for view in self._views)
+        for path in sort_paths(self._changes):
+            change = self._changes[path]
+            if new is not None:
+                change.level = new.level_at(path)
+            if old is not None and change.level_below is not None:
+                change.level_below = old.level_at(path)
+
     # ------------------------------------------------------------------ what is listed for what is in it
     def _add_ancestors(self) -> None:
-        for path in list(self._changes):
-            parent = path.rpartition("/")[0]
+        for parent in {path.rpartition("/")[0] for path in self._changes}:
             while parent and parent not in self._changes:
                 reason = Reason.OPAQUE if parent in self._opaque else Reason.ANCESTOR
                 level, below = self._opaque.get(parent, (None, None))
                 self._note(Change(parent, ChangeKind.CHANGED, reason, None, None, level, below))
                 parent = parent.rpartition("/")[0]
+
+
+class _ChangedBytes(_Comparison):
+    """A comparison that only adds up. Source: moby pkg/archive/changes.go ``ChangesSize``."""
+
+    def __init__(self, old: MergedView, new: MergedView) -> None:
+        super().__init__(old, new, _DOCKER_RULE, detail=True)
+        self.total = 0
+        self._seen: set[int] = set()
+
+    def _changed(self, old: Copy, new: Copy) -> None:
+        self._add(new.stat)
+
+    def _removed(
+        self, directory: MergedDirectory, name: str, before: Found, reason: Reason, hidden_by: int | None
+    ) -> None:
+        """What is gone has no size."""
+
+    def _note_added(self, directory: MergedDirectory, name: str, found: Found) -> None:
+        stat = found.part.directory.stats((name,))[0]
+        if stat is not None:
+            self._add(stat)
+        child = _child(directory, name) if found.kind == "d" else None
+        if child is not None:
+            self._added.append(child)
+
+    def _add(self, stat: os.stat_result) -> None:
+        if modes.S_ISDIR(stat.st_mode) or stat.st_ino in self._seen:
+            return
+        if stat.st_nlink > 1:
+            self._seen.add(stat.st_ino)
+        self.total += stat.st_size
+
+
+def sort_paths(paths: Iterable[str]) -> list[str]:
+    """Paths in the order of their bytes. That of the characters is the same as long as all are ASCII."""
+    listed = list(paths)
+    if all(map(str.isascii, listed)):
+        listed.sort()
+    else:
+        listed.sort(key=os.fsencode)
+    return listed
 
 
 def _child(directory: MergedDirectory, name: str) -> MergedDirectory | None:
@@ -238,33 +332,3 @@ def _child(directory: MergedDirectory, name: str) -> MergedDirectory | None:
         return directory.child(name)
     except OSError:
         return None
-
-
-def _stats(wanted: Iterable[tuple[str, Part]]) -> list[os.stat_result | None]:
-    """``lstat`` of names in several parts, in order, with one call for each part."""
-    wanted = list(wanted)
-    found: list[os.stat_result | None] = [None] * len(wanted)
-    groups: dict[int, tuple[Part, list[int]]] = {}
-    for position, (_, part) in enumerate(wanted):
-        groups.setdefault(id(part), (part, []))[1].append(position)
-    for part, positions in groups.values():
-        stats = part.directory.stats(wanted[position][0] for position in positions)
-        for position, stat in zip(positions, stats, strict=True):
-            found[position] = stat
-    return found
-
-
-def _unshared(old: MergedDirectory, new: MergedDirectory) -> tuple[list[Part], list[Part], MergedDirectory]:
-    """The parts of each side that the other hasn't (top first), and ``new`` with the shared ones being ``old``'s.
-
-    Shared parts are the common tail: the same directories of the same layers, down to the base.
-    """
-    shared = 0
-    for one, other in zip(reversed(old.parts), reversed(new.parts), strict=False):
-        if not old.view.same_part(one, new.view, other):
-            break
-        shared += 1
-    own_old = list(old.parts[: len(old.parts) - shared])
-    own_new = list(new.parts[: len(new.parts) - shared])
-    tail = old.parts[len(old.parts) - shared :]
-    return own_old, own_new, MergedDirectory(new.view, new.path, (*own_new, *tail), new.covered)

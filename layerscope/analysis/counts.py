@@ -18,7 +18,7 @@ def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = 
     the base is all it holds. Copies that differ in nothing are not counted.
     """
     counts = dict.fromkeys(EntryState, 0)
-    cut = view.cut(number)
+    cut = view.step(number)
     if not cut.levels or cut.levels[-1].number != number:
         return LevelCounts()
     pending = [cut.root]

@@ -8,7 +8,7 @@ import stat as modes
 from layerscope.overlay.view import MergedView
 
 Inode = tuple[int, int, int]
-"""Level, device, inode: names in different levels are never one file for a reader of the view."""
+"""What ``MergedView.file_key`` tells."""
 
 
 class HardLinks:
@@ -27,7 +27,7 @@ class HardLinks:
             return None
         if self._first is None:
             self._first = first_names(self._view)
-        return self._first.get((level, stat.st_dev, stat.st_ino))
+        return self._first.get(self._view.file_key(level, stat))
 
 
 def first_names(view: MergedView) -> dict[Inode, str]:
@@ -36,7 +36,7 @@ def first_names(view: MergedView) -> dict[Inode, str]:
     for directory, listed in view.walk():
         for name, part, _, stat in listed:
             if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode):
-                _keep_first(found, (part.level, stat.st_dev, stat.st_ino), directory.path_of(name))
+                _keep_first(found, view.file_key(part.level, stat), directory.path_of(name))
     return found
 
 

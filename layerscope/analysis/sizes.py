@@ -12,7 +12,7 @@ Source: moby layer/layer_store.go, pkg/directory, daemon/images/images.go; equal
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from layerscope.formats.gotime import parse_rfc3339
 from layerscope.model.change import Change, ChangeKind
@@ -24,12 +24,15 @@ from layerscope.model.tree import LayerDirectory
 from layerscope.overlay.view import stats_of
 
 
-def walked_size(top: LayerDirectory) -> int:
-    """The apparent bytes of every non-directory below ``top``, each inode once; what vanishes meanwhile is left out."""
+def walked_size(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: False) -> int:
+    """The apparent bytes of every non-directory below ``top``, each inode once; what vanishes meanwhile is left out.
+
+    When ``cancelled`` says so the walk ends, and its result means nothing.
+    """
     total = 0
     seen: set[int] = set()
     pending = [top]
-    while pending:
+    while pending and not cancelled():
         directory = pending.pop()
         try:
             listing = list(directory.scan())

@@ -6,6 +6,7 @@ import os
 import stat as modes
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from layerscope.cli.sink import sink, written_aside
 from layerscope.errors import CommitError, UsageError
 from layerscope.formats.gotime import to_datetime
 from layerscope.model.entry import Entry
+
+if TYPE_CHECKING:
+    from layerscope.services.session import Session
 
 
 @click.command("ls")
@@ -100,7 +104,7 @@ def extract(options: Options, ref: str, destination: Path) -> int:
     """Copy a file, link or directory out of the root to DEST; never follows a link out of the layers."""
     with options.session() as session:
         subject = find_subject(session, ref, path="needed")
-        _refuse_below_root(destination, session.path)
+        _refuse_below_root(destination, session)
         told = session.extract(subject, path_of(subject), destination)
         return exit_code([*told, *session.problems()])
 
@@ -120,15 +124,15 @@ def export(options: Options, ref: str, output: str | None) -> int:
             told = session.export(subject, sink(out.write))
         else:
             target = Path(output)
-            _refuse_below_root(target, session.path)
+            _refuse_below_root(target, session)
             with written_aside(target) as file:
                 told = session.export(subject, file)
         return exit_code([*told, *session.problems()])
 
 
-def _refuse_below_root(target: Path, root: Path) -> None:
+def _refuse_below_root(target: Path, session: Session) -> None:
     try:
-        below = target.resolve().is_relative_to(root.resolve())
+        below = any(target.resolve().is_relative_to(root.resolve()) for root in session.paths)
     except (OSError, RuntimeError) as error:
         raise CommitError(f"cannot write to {target}: {error}") from None
     if below:

@@ -15,12 +15,13 @@ from layerscope.cli.render.docker_form import UNKNOWN, short_id, size
 from layerscope.cli.render.table import aligned
 from layerscope.cli.report import exit_code, tell
 from layerscope.errors import UsageError
-from layerscope.model.blame import Blame
-from layerscope.model.change import Change
-from layerscope.model.owner import Owner
-from layerscope.model.subject import Subject
+from layerscope.model.change import ChangeKind
 
 if TYPE_CHECKING:
+    from layerscope.model.blame import Blame
+    from layerscope.model.change import Change
+    from layerscope.model.owner import Owner
+    from layerscope.model.subject import Subject
     from layerscope.services.session import Session
 
 
@@ -71,8 +72,8 @@ def _container(session: Session, text: str) -> Subject:
 
 
 def _change_lines(changes: list[Change], out: Output) -> Iterator[str]:
-    name = out.name
-    return (f"{change.kind.value} /{name(change.path)}" for change in changes)
+    name, letters = out.name, {kind: kind.value for kind in ChangeKind}
+    return (f"{letters[change.kind]} /{name(change.path)}" for change in changes)
 
 
 @click.command("blame")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layerscope.services.session import Session
 
 _ROOT_VARIABLE = "LAYERSCOPE_ROOT"
-_HAND_OVERS = ("containerd_root", "thin_metadata", "thin_data", "zfs_list")
+_HAND_OVERS = ("thin_metadata", "thin_data", "zfs_list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Options:
     root: str | None = None
     driver: str | None = None
     xattr_prefix: str | None = None
+    containerd_root: str | None = None
+    namespace: str | None = None
     ascii: bool = False
     json: bool = False
     hand_overs: tuple[str, ...] = ()
@@ -45,7 +47,13 @@ class Options:
 
         for name in self.hand_overs:
             tell(f"--{name.replace('_', '-')} has no meaning for the stores that can be read; it is ignored")
-        return open_root(self.root, driver=self.driver, xattr_prefix=self.xattr_prefix)
+        return open_root(
+            self.root,
+            driver=self.driver,
+            xattr_prefix=self.xattr_prefix,
+            containerd_root=self.containerd_root,
+            namespace=self.namespace,
+        )
 
 
 def _folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
@@ -59,12 +67,21 @@ _ROOT_OPTIONS = (
         "--root", metavar="PATH", envvar=_ROOT_VARIABLE, shell_complete=_folders, help="The data root to read."
     ),
     click.option("--driver", metavar="NAME", help="The storage driver, where a root holds several."),
+    click.option(
+        "--containerd-root",
+        metavar="PATH",
+        shell_complete=_folders,
+        help="The other half of docker's containerd store, if it isn't found.",
+    ),
+    click.option("--namespace", metavar="NAME", help="The containerd namespace, where a root holds several."),
     click.option("--xattr-prefix", type=click.Choice(["trusted", "user"]), help="Where overlay's marks are kept."),
     click.option("--no-cache", is_flag=True, help="Read everything anew."),
     click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
     *(click.option(f"--{name.replace('_', '-')}", metavar="PATH", hidden=True) for name in _HAND_OVERS),
 )
-_OWN = frozenset({"root", "driver", "xattr_prefix", "no_cache", "ascii", "json", *_HAND_OVERS})
+_OWN = frozenset(
+    {"root", "driver", "containerd_root", "namespace", "xattr_prefix", "no_cache", "ascii", "json", *_HAND_OVERS}
+)
 
 
 def root_options(*, json: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -107,6 +124,8 @@ def options_of(context: click.Context) -> Options:
         root=root,
         driver=given("driver"),
         xattr_prefix=given("xattr_prefix"),
+        containerd_root=given("containerd_root"),
+        namespace=given("namespace"),
         ascii=bool(given("ascii")),
         json=bool(behind.get("json")),
         hand_overs=tuple(name for name in _HAND_OVERS if given(name)),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from layerscope.cli.render.document import document, element
 from layerscope.cli.render.escape import bytes_of, escaped_text
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -40,7 +38,7 @@ class Output:
         self._stream: BinaryIO = sys.stdout.buffer
         self.color = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.glyphs = not ascii_only and (not self.terminal or "utf" in self._encoding.lower())
-        self.width = shutil.get_terminal_size().columns if self.terminal else None
+        self.width = _columns() if self.terminal else None
 
     def name(self, name: str) -> str:
         """A name as it may be written here."""
@@ -56,10 +54,23 @@ class Output:
 
     def lines(self, lines: Iterable[str]) -> None:
         """Many lines, each without its end."""
-        self._batches((self._encoded(line), b"\n") for line in lines)
+        waiting: list[str] = []
+        sent = time.monotonic()
+        try:
+            for line in lines:
+                waiting.append(line)
+                if len(waiting) > _BATCH or time.monotonic() - sent > _FLUSH_SECONDS:
+                    self.write(self._encoded(waiting))
+                    waiting.clear()
+                    flush()
+                    sent = time.monotonic()
+        finally:
+            self.write(self._encoded(waiting))
 
     def document(self, value: Any) -> None:
         """One JSON document."""
+        from layerscope.cli.render.document import document
+
         self.write(document(value, self.terminal))
 
     def array(self, values: Iterable[Any]) -> None:
@@ -67,6 +78,8 @@ class Output:
 
         What fails before the first element leaves standard output empty.
         """
+        from layerscope.cli.render.document import element
+
         elements = iter(values)
         try:
             first = next(elements)
@@ -107,8 +120,11 @@ class Output:
         finally:
             self.write(b"".join(waiting))
 
-    def _encoded(self, line: str) -> bytes:
-        return line.encode(self._encoding, "backslashreplace") if self.terminal else bytes_of(line)
+    def _encoded(self, lines: list[str]) -> bytes:
+        text = "".join(f"{line}\n" for line in lines)
+        if self.terminal:
+            return text.encode(self._encoding, "backslashreplace")
+        return text.encode() if text.isascii() else b"".join(bytes_of(line) + b"\n" for line in lines)
 
 
 @contextmanager
@@ -119,6 +135,12 @@ def _told() -> Iterator[None]:
         raise ReaderGone from None
     except OSError as error:
         raise CommitError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _columns() -> int:
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 def flush() -> None:

@@ -44,10 +44,16 @@ def info(options: Options) -> int:
 
 def _info_lines(summary: RootSummary) -> Iterator[tuple[str, str]]:
     yield "root", summary.root
+    if summary.other_root:
+        yield "containerd root", summary.other_root
     yield "store", summary.store
     yield "driver", summary.driver
     if len(summary.drivers) > 1:
         yield "drivers", ", ".join(summary.drivers)
+    if summary.namespace:
+        yield "namespace", summary.namespace
+    if len(summary.namespaces) > 1:
+        yield "namespaces", ", ".join(summary.namespaces)
     yield "engine", summary.engine or docker_form.UNKNOWN
     yield "held by a daemon", f"{_HELD[summary.daemon.held]} ({summary.daemon.evidence})"
     yield "xattr prefix", summary.xattr_prefix

@@ -19,7 +19,7 @@ def open_root_in_ui(options: Options, path: str | Path | None) -> int:
         UsageError: there is no terminal.
     """
     _demand_terminal()
-    from layerscope.tui.app import run_app
+    from layerscope.tui.run import run_app
 
     root = None if path is None else Path(path)
     return run_app(root, driver=options.driver, xattr_prefix=options.xattr_prefix, ascii=options.ascii) or 0

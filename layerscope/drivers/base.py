@@ -1,15 +1,28 @@
-"""What a storage driver can do, as small interfaces: one that all have, and optional abilities beside it."""
+"""What a storage driver can do, as small interfaces: one that all have, and optional abilities beside it.
+
+Below them what several drivers have in common: layers as folders, and layers with the short names of overlay2.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import os
+import re
+import stat as modes
+from typing import ClassVar, Protocol, runtime_checkable
 
+from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
-from layerscope.model.digest import CacheID
+from layerscope.model.digest import CacheID, is_file_name
 from layerscope.model.level import LayerKind
-from layerscope.model.problem import Problem
+from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
+
+_MOST_LOWER = 128
+"""How many layers the engine puts below one, at most. Source: moby overlay2 ``maxDepth``."""
+_SHORT_NAME = re.compile(r"[A-Z2-7]{26}")
+_RECORD_LIMIT = 1 << 16
+_BLOCK = 512
 
 
 class Driver(Protocol):
@@ -45,8 +58,16 @@ class RecordsLower(Protocol):
     def lower_ids(self, cache_id: CacheID) -> list[CacheID] | None:
         """The cache IDs below a layer, **nearest first**; None if the record is missing or can't be resolved."""
 
+    def lower_record(self, cache_id: CacheID) -> str:
+        """Where that record lies, relative to the root."""
+
+
+@runtime_checkable
+class TellsDamage(Protocol):
+    """A driver that can tell what is wrong with a layer without reading its files."""
+
     def layer_problems(self, cache_id: CacheID) -> list[Problem]:
-        """What is damaged in the driver's own record of a layer."""
+        """Missing contents, and what is damaged in the driver's own record of a layer."""
 
 
 @runtime_checkable
@@ -57,8 +78,222 @@ class ShortNames(Protocol):
         """Short name to cache ID."""
 
 
+@runtime_checkable
+class MixedKinds(Protocol):
+    """A driver whose layers aren't all of its ``kind``."""
+
+    def kind_of(self, cache_id: CacheID) -> LayerKind:
+        """What the tree of one layer is."""
+
+    def laid_over(self, cache_id: CacheID) -> CacheID | None:
+        """The layer that a layer of changes is mounted over; None if that isn't recorded."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A driver that may keep files outside of the root."""
+
+    def absence(self) -> Problem:
+        """What to tell, once, of layers whose files aren't reached through the root."""
+
+
+@runtime_checkable
+class MeasuresDisk(Protocol):
+    """A driver whose engine counts a layer's blocks on disk, not the lengths of its files."""
+
+    def disk_usage(self, cache_id: CacheID) -> int:
+        """The bytes that a layer takes on the disk it lies on. Raises as ``Driver.open_layer``."""
+
+
 class DriverFactory(Protocol):
     """How a driver is made: from the root's directory and the dialect chosen for that root."""
 
     def __call__(self, root: Directory, dialect: Dialect) -> Driver:
         """A driver on the root whose directory is given."""
+
+
+# ---------------------------------------------------------------------- what several drivers have in common
+class LayerFolders:
+    """Layers that are folders: the files of one are ``<home>/<cache ID>/<inside>``, relative to the root."""
+
+    home: ClassVar[str]
+    inside: ClassVar[str] = ""
+
+    def __init__(self, root: Directory, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._home = root.descend(self.home)
+
+    def layer_ids(self) -> list[CacheID]:
+        """The directories in ``home``, sorted."""
+        try:
+            entries = self._home.scan()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(CacheID(name) for name, kind in entries if kind == "d")
+
+    def layer_path(self, cache_id: CacheID) -> str:
+        """``<home>/<cache ID>/<inside>``."""
+        return f"{self.home}/{cache_id}/{self.inside}".rstrip("/")
+
+    def open_layer(self, cache_id: CacheID) -> LayerDirectory:
+        """The top of a layer's tree. Raises as ``Driver.open_layer``."""
+        top = self._home.enter(cache_id)
+        if self.inside:
+            top = top.enter(self.inside)
+        top.stat_self()
+        return top
+
+    def _record(self, cache_id: CacheID, name: str) -> str | None:
+        """A small text record beside a layer's files, None if it is missing or unreadable."""
+        try:
+            data = self._home.enter(cache_id).read(name, _RECORD_LIMIT)
+        except (OSError, CorruptError):
+            return None
+        return os.fsdecode(data).strip()
+
+
+class LinkedLayers(LayerFolders):
+    """Layers of changes with short names, as overlay2 has them and fuse-overlayfs has taken over from it.
+
+    | below ``home`` | what |
+    | --- | --- |
+    | ``<id>/diff/`` | the layer's own files |
+    | ``<id>/link`` | its short name, 26 characters A–Z2–7, no newline |
+    | ``<id>/lower`` | ``l/AAA:l/BBB:…``, nearest lower first; absent for a base layer |
+    | ``<id>/work/``, ``merged/``, ``committed`` | overlay's scratch, the mount point, "has children" |
+    | ``l/<short>`` | symlink ``../<id>/diff`` |
+
+    Short names are resolved through the ``link`` files, never through the symlinks of ``l/``, which may be missing,
+    dangling or lead elsewhere.
+    """
+
+    inside = "diff"
+    kind = LayerKind.DIFF
+
+    def __init__(self, root: Directory, dialect: Dialect) -> None:
+        super().__init__(root, dialect)
+        self._shorts: dict[str, CacheID] | None = None
+
+    def layer_ids(self) -> list[CacheID]:
+        """The directories in ``home`` but ``l``, sorted."""
+        return [cache_id for cache_id in super().layer_ids() if cache_id != "l"]
+
+    def short_names(self) -> dict[str, CacheID]:
+        """Short name to cache ID, from the ``link`` file of every layer."""
+        if self._shorts is None:
+            shorts = {}
+            for cache_id in self.layer_ids():
+                link = self._record(cache_id, "link")
+                if link:
+                    shorts[link] = cache_id
+            self._shorts = shorts
+        return self._shorts
+
+    def _resolve(self, short: str) -> CacheID | None:
+        """The layer of a short name: by the symlink's text if the ``link`` file agrees, else by all ``link`` files."""
+        if not is_file_name(short):
+            return None
+        if self._shorts is None:
+            try:
+                target = self._home.enter("l").readlink(short)
+            except OSError:
+                target = ""
+            names = target.split("/")
+            if len(names) == 3 and names[0] == ".." and names[2] == "diff" and is_file_name(names[1]):
+                cache_id = CacheID(names[1])
+                if self._record(cache_id, "link") == short:
+                    return cache_id
+        return self.short_names().get(short)
+
+    def lower_ids(self, cache_id: CacheID) -> list[CacheID] | None:
+        """The cache IDs that a mount of this layer would put below it, nearest first."""
+        text = self._record(cache_id, "lower")
+        if text is None:
+            return None if self._home.enter(cache_id).stat_or_none("lower") else []
+        items = text.split(":")
+        found: list[CacheID] = []
+        for item in items if len(items) <= _MOST_LOWER else ("",):
+            lower = self._resolve(item.removeprefix("l/")) if item.startswith("l/") else None
+            if lower is None or lower == cache_id or lower in found:
+                return None
+            found.append(lower)
+        return found
+
+    def lower_record(self, cache_id: CacheID) -> str:
+        """``<home>/<id>/lower``."""
+        return f"{self.home}/{cache_id}/lower"
+
+    def layer_problems(self, cache_id: CacheID) -> list[Problem]:
+        """Missing contents, a missing or bad ``link``, a missing ``l/`` name, a ``lower`` that can't be resolved."""
+        folder = f"{self.home}/{cache_id}"
+        try:
+            contents, lower = self._home.enter(cache_id).stats(("diff", "lower"))
+        except OSError as error:
+            what = f"contents missing: {os.strerror(error.errno or 0)}"
+            return [Problem(folder, what, "its files can't be shown", "restore the directory, or pull the image again")]
+        found = []
+        if contents is None or not modes.S_ISDIR(contents.st_mode):
+            what = "contents missing" if contents is None else "contents missing: it is not a directory"
+            found.append(Problem(f"{folder}/diff", what, "its files can't be shown"))
+        link = self._record(cache_id, "link")
+        if not link or not _SHORT_NAME.fullmatch(link):
+            what = "missing" if link is None else f"is {link[:40]!r}, expected 26 characters A-Z2-7"
+            effect = "the engine can't mount what stands on it; order is taken from the layer records"
+            found.append(Problem(f"{folder}/link", what, effect))
+        elif (target := self._target_of(link)) != f"../{cache_id}/diff":
+            what = "short name missing" if target is None else f"short name leads to {target[:80]!r}"
+            effect = "the engine can't start or diff what uses this layer, or takes other files for it"
+            hint = f"ln -s ../{cache_id}/diff {self.home}/l/{link}"
+            found.append(Problem(f"{self.home}/l/{link}", what, effect, hint, Severity.WARNING))
+        if lower is not None and self.lower_ids(cache_id) is None:
+            what = f"names layers that are not there, one twice, or more than {_MOST_LOWER}"
+            effect = "the engine can't mount it; order is taken from the layer records"
+            found.append(Problem(f"{folder}/lower", what, effect))
+        return found
+
+    def _target_of(self, short: str) -> str | None:
+        """Where a symlink of ``l/`` leads; None if there is none."""
+        try:
+            return self._home.enter("l").readlink(short)
+        except OSError:  # the folder of short names, too, may be missing, or be something else
+            return None
+
+
+class SnapshotFolders(LayerFolders):
+    """containerd's snapshots: folders with numbers for names, counted by the blocks that they take."""
+
+    def layer_ids(self) -> list[CacheID]:
+        """The numbered directories in ``home``, by number; half-made ones have other names."""
+        numbered = (cache_id for cache_id in super().layer_ids() if cache_id.isascii() and cache_id.isdigit())
+        return sorted(numbered, key=lambda cache_id: (len(cache_id), cache_id))
+
+    def layer_path(self, cache_id: CacheID) -> str:
+        """The snapshot's files, relative to the opened root; absolute where containerd's root lies outside of it."""
+        return f"{self._home.path}/{cache_id}/{self.inside}".rstrip("/")
+
+    def disk_usage(self, cache_id: CacheID) -> int:
+        """The bytes of all blocks of a snapshot, its top directory's included, each inode once.
+
+        What vanishes meanwhile is left out. Source: containerd continuity, fs/du_unix.go.
+        """
+        top = self.open_layer(cache_id)
+        blocks = top.stat_self().st_blocks
+        seen: set[tuple[int, int]] = set()
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            try:
+                listing = list(directory.scan())
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for (name, kind), stat in zip(listing, directory.stats(name for name, _ in listing), strict=True):
+                if stat is None:
+                    continue
+                if kind == "d":
+                    pending.append(directory.enter(name))
+                elif stat.st_nlink > 1:
+                    if (stat.st_dev, stat.st_ino) in seen:
+                        continue
+                    seen.add((stat.st_dev, stat.st_ino))
+                blocks += stat.st_blocks
+        return blocks * _BLOCK

@@ -7,6 +7,9 @@ Squaring keeps the polynomial's shape: x^(64q) = x^(4q) + x^(3q) + x^q + 1 for e
 in one big integer is folded in halves with a few shifts and XORs, and the work is done by the integer arithmetic
 instead of a loop over bytes. Bits are reflected: bit 0 of the integer is the first bit sent, the highest power.
 
+Long input is first brought down to one row without folding: x^(4q) + x^(3q) + x^q + 1 = (x^(3q) + 1)(x^q + 1), so
+moving a row of 64q bits onto the next one takes two shifts and two XORs of its length.
+
 Source: Go hash/crc64, table ISO; vbatts/tar-split tar/storage/entry.go.
 """
 
@@ -16,6 +19,13 @@ _ONES = (1 << 64) - 1
 _BLOCK = 32 * 1024 - 8
 """Bytes folded at once: a power of two with the 8 of the register, so that every fold is an even one. Larger blocks
 leave the processor's cache, smaller ones spend more time between the folds."""
+_Q = 4096
+_ROW = 8 * _Q
+"""Bytes moved at once: 64q bits."""
+_OVER = 4 * _Q
+"""Bits by which a row that was moved sticks out at the front."""
+_OVER_MASK = (1 << _OVER) - 1
+_OVER_ZEROS = bytes(_OVER // 8)
 
 
 class Crc64:
@@ -31,6 +41,11 @@ class Crc64:
         """Take in more bytes."""
         view = memoryview(data)
         register = self._register
+        if len(view) >= 4 * _ROW:
+            rows = len(view) // _ROW * _ROW
+            last = memoryview(_last_row(register, view[:rows]))
+            register = _advance(_advance(0, last[:_BLOCK]), last[_BLOCK:])
+            view = view[rows:]
         for start in range(0, len(view), _BLOCK):
             register = _advance(register, view[start : start + _BLOCK])
         self._register = register
@@ -50,6 +65,24 @@ def crc64(data: bytes | bytearray | memoryview) -> int:
     running = Crc64()
     running.update(data)
     return running.value
+
+
+def _last_row(register: int, rows: memoryview) -> bytes:
+    """One row that has the same remainder, from a register of zero, as ``rows`` (whole ones) from ``register``."""
+    from_bytes = int.from_bytes
+    message = from_bytes(rows[:_ROW], "little") ^ register
+    message <<= _OVER
+    for start in range(_ROW, len(rows), _ROW):
+        message ^= message >> _Q
+        message ^= message >> 3 * _Q
+        message ^= from_bytes(_OVER_ZEROS + rows[start : start + _ROW], "little")
+        over = message & _OVER_MASK
+        message ^= over
+        over <<= _OVER
+        over ^= over >> _Q
+        over ^= over >> 3 * _Q
+        message ^= over << 60 * _Q
+    return (message >> _OVER).to_bytes(_ROW, "little")
 
 
 def _advance(register: int, block: memoryview) -> int:

@@ -115,6 +115,17 @@ def parse_headers(data: bytes) -> TarHeader:
     return _merge(fields, records, long_name, long_link)
 
 
+def is_header(block: bytes) -> bool:
+    """Whether ``block`` is a whole header block by its checksum."""
+    if len(block) != BLOCK:
+        return False
+    try:
+        _check_sum(block, block[148:156], 0)
+    except CorruptError:
+        return False
+    return True
+
+
 def parse_pax(body: bytes) -> dict[str, bytes]:
     """The records of a PAX header, in order; a key that comes twice has its last value, an empty value takes it out.
 

@@ -56,9 +56,11 @@ class DescriptorPool:
             self.drop(holder)
 
     def _shrink(self) -> None:
-        idle = [holder for holder in self._open if not holder.pins]
-        for holder in idle[: len(self._open) - self._limit]:
-            self.drop(holder)
+        while len(self._open) > self._limit:
+            idle = next((holder for holder in self._open if not holder.pins), None)
+            if idle is None:
+                return
+            self.drop(idle)
 
 
 POOL = DescriptorPool()

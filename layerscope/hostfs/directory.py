@@ -61,6 +61,9 @@ class Directory:
 
     __slots__ = ("_name", "_parent", "fd", "pins")
 
+    shown = ""
+    """What stands before every path below a root: nothing, unless it is another one than the user opened."""
+
     def __init__(self, parent: Directory | None, name: str) -> None:
         self._parent = parent
         self._name = name
@@ -74,14 +77,28 @@ class Directory:
         root.fd = os.open(path, _DIRECTORY)
         return root
 
+    def as_root(self, shown: str) -> Directory:
+        """This directory as a root of its own: what lies below it has paths that begin with ``shown``.
+
+        Raises:
+            OSError: it can't be opened.
+        """
+        root = _OtherRoot(None, shown)
+        root.shown = shown
+        with self.held() as fd:
+            root.fd = os.open(".", _DIRECTORY, dir_fd=fd)
+        return root
+
     @property
     def path(self) -> str:
-        """The path below the root, without a leading slash ("" for the root itself)."""
+        """The path below the root, without a leading slash ("" for the root itself); see :attr:`shown`."""
         names: list[str] = []
         node = self
         while node._parent is not None:
             names.append(node._name)
             node = node._parent
+        if node.shown:
+            names.append(node.shown)
         return "/".join(reversed(names))
 
     def __repr__(self) -> str:
@@ -280,15 +297,33 @@ class Directory:
         """One extended attribute of an entry ("" = this directory), None if absent or not readable."""
         if name:
             _check(name)
-        with self.held() as fd:
-            try:
-                return os.getxattr(f"/proc/self/fd/{fd}/{name}", key, follow_symlinks=not name)
-            except OSError as error:
-                if error.errno in _NO_XATTR:
-                    return None
-                raise
-            except AttributeError:  # pragma: no cover - macOS has no os.getxattr
+        fd = self._acquire()
+        try:
+            return os.getxattr(f"/proc/self/fd/{fd}/{name}", key, follow_symlinks=not name)
+        except OSError as error:
+            if error.errno in _NO_XATTR:
                 return None
+            raise
+        except AttributeError:  # pragma: no cover - macOS has no os.getxattr
+            return None
+        finally:
+            self._release()
+
+    def xattr_names(self, name: str = "") -> frozenset[str]:
+        """The names of all extended attributes of an entry ("" = this directory) that this user can see."""
+        if name:
+            _check(name)
+        fd = self._acquire()
+        try:
+            return frozenset(os.listxattr(f"/proc/self/fd/{fd}/{name}", follow_symlinks=not name))
+        except OSError as error:
+            if error.errno in _NO_XATTR:
+                return frozenset()
+            raise
+        except AttributeError:  # pragma: no cover - macOS has no os.listxattr
+            return frozenset()
+        finally:
+            self._release()
 
     def xattrs(self, name: str = "") -> dict[str, bytes]:
         """All extended attributes of an entry ("" = this directory) that this user can see."""
@@ -310,3 +345,11 @@ class Directory:
             except AttributeError:  # pragma: no cover - macOS has no os.listxattr
                 pass
             return values
+
+
+class _OtherRoot(Directory):
+    """A root beside the one that the user opened."""
+
+    __slots__ = ("shown",)
+
+    shown: str

@@ -48,11 +48,34 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformManifest:
+    """One manifest of an image in a content store: that of a platform, or an attestation about one.
+
+    ``platform`` is ``os/architecture[/variant]``, "" where nothing tells. ``attests`` is the digest of the manifest
+    that it is about ("" if that isn't told), None for a platform's own. ``available``: its configuration and all layers
+    are here, compressed; ``unpacked``: their files are. Sizes in bytes: of its blobs that are here, and of its unpacked
+    layers with everything below them (None if one isn't recorded).
+    """
+
+    digest: str
+    platform: str
+    attests: str | None
+    available: bool
+    unpacked: bool
+    content_size: int
+    unpacked_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """One image of a store.
 
     ``diff_ids`` and ``chain_ids`` are base first; ``history`` oldest first. ``size`` is the sum of the recorded sizes
     of its layers, in bytes, None where one is unknown. ``config`` is the parsed config file (empty if unreadable).
+
+    In a content store ``size`` is that of everything that belongs to it, compressed and unpacked, and ``manifests`` are
+    those of its index, in that order (or the only one); None in other stores. What is told of layers, history and
+    configuration is then that of one platform: the first that is unpacked, else complete, else described at all.
     """
 
     id: ImageID
@@ -69,6 +92,18 @@ class Image:
     size: int | None
     config: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
+    manifests: tuple[PlatformManifest, ...] | None = None
+
+    @property
+    def content_size(self) -> int | None:
+        """The bytes of its compressed parts that are here, a part of two manifests twice; None without manifests."""
+        return None if self.manifests is None else sum(manifest.content_size for manifest in self.manifests)
+
+    @property
+    def unpacked_size(self) -> int | None:
+        """The recorded bytes of its unpacked layers; None without manifests, or where one is unknown."""
+        sizes = [manifest.unpacked_size for manifest in self.manifests or ()]
+        return None if self.manifests is None or None in sizes else sum(size or 0 for size in sizes)
 
     @property
     def broken(self) -> bool:

@@ -20,7 +20,9 @@ class Daemon:
 class RootSummary:
     """A root in a few lines: the answer of ``info``.
 
-    ``unseen`` says in plain words what this user can't see here; ``features`` what the root uses.
+    ``unseen`` says in plain words what this user can't see here; ``features`` what the root uses. Of a containerd
+    store: ``other_root`` is where containerd's half lies, ``namespace`` the one that is read, of all ``namespaces``;
+    each "" or empty where there is none.
     """
 
     root: str
@@ -34,3 +36,6 @@ class RootSummary:
     counts: Mapping[str, int]
     features: tuple[str, ...]
     problems: tuple[Problem, ...]
+    other_root: str = ""
+    namespace: str = ""
+    namespaces: tuple[str, ...] = ()

@@ -7,9 +7,22 @@ surrogateescape. Nothing here follows a symlink.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
+
+
+class ContentsAbsent(OSError):
+    """A file whose bytes can't be read because they aren't there: only its name and facts are known. ENODATA.
+
+    ``why`` says in one sentence why not, and what to do.
+    """
+
+    def __init__(self, why: str, name: str) -> None:
+        super().__init__(errno.ENODATA, why, name)
+        self.why = why
+
 
 Kind = Literal["d", "f", "l", "o"]
 """Directory, regular file, symlink, other: what reading a directory tells without a look at the entry."""
@@ -46,5 +59,16 @@ class LayerDirectory(Protocol):
     def xattrs(self, name: str = "") -> dict[str, bytes]:
         """All extended attributes of an entry ("" = the directory itself) that this user can see."""
 
+    def xattr_names(self, name: str = "") -> frozenset[str]:
+        """The names of all extended attributes of an entry ("" = the directory itself) that this user can see."""
+
     def xattr(self, key: str, name: str = "") -> bytes | None:
         """One extended attribute, or None."""
+
+
+@runtime_checkable
+class KnowsContent(Protocol):
+    """A directory that can tell of files whose bytes it doesn't have whether they are the same."""
+
+    def content_key(self, name: str) -> tuple[int, int] | None:
+        """Size and a checksum of the regular file ``name``; None if that isn't known."""

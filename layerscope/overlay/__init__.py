@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.provenance import describe, describe_directory, entries, entry_at, own_entries
+from layerscope.overlay.snapshot import merged_view
 from layerscope.overlay.view import MergedView, ViewLevel
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "describe_directory",
     "entries",
     "entry_at",
+    "merged_view",
     "own_entries",
 ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from layerscope.formats.whiteout import parse_redirect
@@ -73,10 +73,12 @@ class MergedDirectory:
                     yield name, part, kind
             return
         seen: set[str] = set()
+        lowest = self.parts[-1] if self.parts else None
         for part in self.parts:
             for name, kind in self.view.listing_of(part).items():
                 if name not in seen:
-                    seen.add(name)
+                    if part is not lowest:  # mostly the longest listing, and nothing below asks for its names
+                        seen.add(name)
                     if kind != "w":
                         yield name, part, kind
 
@@ -88,11 +90,35 @@ class MergedDirectory:
                 return None if kind == "w" else Found(part, kind)
         return None
 
-    def learn(self, names: Iterable[str]) -> None:
-        """Look several names up in every part at once."""
-        wanted = list(names)
+    def lookup_all(self, names: Set[str]) -> dict[str, Found]:
+        """Several names at once: the topmost part that has each, and its kind there, which may be a whiteout."""
+        found: dict[str, Found] = {}
         for part in self.parts:
-            part.learn(wanted)
+            kinds = part.kinds(names)
+            if kinds:
+                found.update({name: Found(part, kind) for name, kind in kinds.items()})
+                names = names - kinds.keys()
+                if not names:
+                    break
+        return found
+
+    # ------------------------------------------------------------------ whose work it is
+    @property
+    def copies(self) -> Sequence[Part]:
+        """The directory's own copies, top first: that of the level which made it what it is, then what it replaced."""
+        return self.parts
+
+    def attributed(self) -> Iterator[tuple[str, Part, MarkedKind]]:
+        """As :meth:`visible`, with the part of the level that made each entry what it is."""
+        return self.visible()
+
+    def origin(self, name: str) -> Found | None:
+        """As :meth:`lookup`, with the part of the level that made the entry what it is."""
+        return self.lookup(name)
+
+    def server(self, part: Part) -> Part:
+        """The part from which the view serves what :meth:`attributed` says that ``part`` made."""
+        return part
 
     # ------------------------------------------------------------------ one entry
     def child(self, name: str) -> MergedDirectory:
@@ -161,7 +187,7 @@ class MergedDirectory:
     def data_of(self, part: Part, name: str) -> tuple[Part, str]:
         """The part and name that hold the data of a regular file: lower ones for a metadata-only copy (metacopy)."""
         key = part.dialect.metacopy_key
-        if part.directory.xattr(key, name) is None:
+        if not part.dialect.prefix or part.directory.xattr(key, name) is None:
             return part, name
         current = name
         candidates = [lower for lower in self.parts if lower.level < part.level]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import Literal
 
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect, is_whiteout_device, parse_redirect
@@ -15,6 +15,8 @@ MarkedKind = Literal["d", "f", "l", "o", "w"]
 
 _KIND_OF_MODE: dict[int, Kind] = {modes.S_IFDIR: "d", modes.S_IFREG: "f", modes.S_IFLNK: "l"}
 _UNREAD = object()
+_MANY, _BLOCK, _BYTES_A_NAME = 16, 4096, 128
+"""From how many names on a listing is thought of, and the size in bytes up to which a directory is worth one."""
 
 
 class Part:
@@ -24,7 +26,19 @@ class Part:
     stack (``bottom``) directories' own marks mean nothing, as in the kernel.
     """
 
-    __slots__ = ("_known", "_listing", "_opaque", "_redirect", "bottom", "dialect", "directory", "level", "path")
+    __slots__ = (
+        "_entered",
+        "_known",
+        "_listing",
+        "_marks",
+        "_opaque",
+        "_redirect",
+        "bottom",
+        "dialect",
+        "directory",
+        "level",
+        "path",
+    )
 
     def __init__(self, level: int, directory: LayerDirectory, path: str, dialect: Dialect, bottom: bool) -> None:
         self.level = level
@@ -36,6 +50,8 @@ class Part:
         self._known: dict[str, MarkedKind | None] = {}
         self._opaque: object = _UNREAD
         self._redirect: object = _UNREAD
+        self._marks: frozenset[str] | None = None
+        self._entered: tuple[str, Part] | None = None
 
     def __repr__(self) -> str:
         return f"Part({self.level}, {self.path!r})"
@@ -45,7 +61,10 @@ class Part:
     def opaque_value(self) -> bytes | None:
         """The value of the opaque xattr, whether or not it has a meaning here."""
         if self._opaque is _UNREAD:
-            self._opaque = self.directory.xattr(self.dialect.opaque_key)
+            self._opaque = self.mark(self.dialect.opaque_key) if self.dialect.prefix else None
+            for prefix in self.dialect.more_prefixes:
+                if self._opaque != b"y":
+                    self._opaque = self.mark(prefix + "opaque") or self._opaque
         return self._opaque  # type: ignore[return-value]
 
     @property
@@ -55,7 +74,7 @@ class Part:
             return False
         if self.opaque_value == b"y":
             return True
-        return self.dialect.names and self._raw_kind(NAME_OPAQUE) is not None
+        return self.dialect.names and self._raw_kind(NAME_OPAQUE) == "f"
 
     @property
     def redirect(self) -> str | None:
@@ -65,17 +84,27 @@ class Part:
             OSError: EINVAL or EACCES for a redirect that the kernel refuses.
         """
         if self._redirect is _UNREAD:
-            value = None
-            if not self.bottom and self.path:
-                value = self.directory.xattr(self.dialect.redirect_key)
+            value = None if self.bottom or not self.path else self.mark(self.dialect.redirect_key)
             self._redirect = None if value is None else parse_redirect(value)
         return self._redirect  # type: ignore[return-value]
 
+    def mark(self, key: str) -> bytes | None:
+        """An extended attribute of the directory. Most have none at all: one look at the names tells that."""
+        if self._marks is None:
+            self._marks = self.directory.xattr_names()
+        return self.directory.xattr(key) if key in self._marks else None
+
     # ------------------------------------------------------------------ entries
     def enter(self, name: str) -> Part:
-        """The part of the directory ``name`` in this level."""
-        path = f"{self.path}/{name}" if self.path else name
-        return Part(self.level, self.directory.enter(name), path, self.dialect, self.bottom)
+        """The part of the directory ``name`` in this level; the same one as long as no other name is entered."""
+        entered = self._entered
+        if entered is None or entered[0] != name:
+            path = f"{self.path}/{name}" if self.path else name
+            part = Part(self.level, self.directory.enter(name), path, self.dialect, self.bottom)
+            if self.dialect.names and not self.bottom and self._raw_kind(NAME_PREFIX + name) == "f":
+                part._opaque = b"y"  # the level removes what is below, and has the name anew
+            entered = self._entered = name, part
+        return entered[1]
 
     def listing(self) -> dict[str, MarkedKind]:
         """Every name of this directory with its kind; reads the directory once.
@@ -106,9 +135,9 @@ class Part:
 
     def _find_named_whiteouts(self, listing: dict[str, MarkedKind]) -> None:
         for mark in [name for name in listing if name.startswith(NAME_PREFIX)]:
-            del listing[mark]
+            is_file = listing.pop(mark) == "f"
             removed = mark.removeprefix(NAME_PREFIX)
-            if removed and not removed.startswith(NAME_PREFIX):
+            if is_file and removed and not removed.startswith(NAME_PREFIX):
                 listing.setdefault(removed, "w")
 
     def is_ghost(self, name: str, stat: os.stat_result) -> bool:
@@ -121,7 +150,7 @@ class Part:
         )
 
     def _has_whiteout_xattr(self, name: str) -> bool:
-        return self.directory.xattr(self.dialect.whiteout_key, name) is not None
+        return any(self.directory.xattr(prefix + "whiteout", name) is not None for prefix in self.dialect.prefixes)
 
     def kind(self, name: str) -> MarkedKind | None:
         """The kind of one name, None if this level doesn't have it here; doesn't read the whole directory."""
@@ -131,11 +160,26 @@ class Part:
             self.learn((name,))
         return self._known[name]
 
+    def kinds(self, names: Set[str]) -> Mapping[str, MarkedKind]:
+        """Those of ``names`` that this level has here, with their kinds."""
+        self.learn(names)
+        if (listing := self._listing) is not None:
+            here = names & listing.keys()
+            return listing if len(here) == len(listing) else {name: listing[name] for name in here}
+        known = self._known
+        return {name: kind for name in names if (kind := known[name]) is not None}
+
     def learn(self, names: Iterable[str]) -> None:
-        """Look several names up at once, for :meth:`kind`."""
+        """Look several names up at once, for :meth:`kind`: one by one, or by a listing where that costs less."""
         if self._listing is not None:
             return
         wanted = [name for name in names if name not in self._known]
+        if len(wanted) >= _MANY and self._is_small(len(wanted)):
+            try:
+                self.listing()
+                return
+            except OSError:  # may be searched, but not listed
+                pass
         for name, stat in zip(wanted, self.directory.stats(wanted), strict=True):
             kind: MarkedKind | None = None
             if stat is not None:
@@ -148,13 +192,52 @@ class Part:
                 kind = self._named_kind(name, kind)
             self._known[name] = kind
 
+    def _is_small(self, names: int) -> bool:
+        """Whether listing the directory costs no more than that many lookups, told from the size of its own data."""
+        try:
+            return self.directory.stat_self().st_size <= _BLOCK + names * _BYTES_A_NAME
+        except OSError:
+            return False
+
     def _named_kind(self, name: str, kind: MarkedKind | None) -> MarkedKind | None:
         if name.startswith(NAME_PREFIX):
             return None
-        if kind is None and self._raw_kind(NAME_PREFIX + name) is not None:
+        if kind is None and self._raw_kind(NAME_PREFIX + name) == "f":
             return "w"
         return kind
 
     def _raw_kind(self, name: str) -> Kind | None:
         stat = self.directory.stats((name,))[0]
         return None if stat is None else _KIND_OF_MODE.get(modes.S_IFMT(stat.st_mode), "o")
+
+    # ------------------------------------------------------------------ what the level did, as far as it shows here
+    def touched(self) -> dict[str, MarkedKind]:
+        """As :meth:`listing`, but of directories only those that this level itself changed, not for what is in them.
+
+        A level of changes doesn't tell one from the other: all that it has.
+        """
+        return self.listing()
+
+    def touches(self, name: str) -> MarkedKind | None:
+        """As :meth:`kind`, under the same restriction as :meth:`touched`."""
+        return self.kind(name)
+
+    @property
+    def touched_itself(self) -> bool:
+        """Whether the level changed the directory itself, its mode, owner, times or attributes, or may have."""
+        return True
+
+    def holds(self, name: str) -> MarkedKind | None:
+        """The kind of ``name`` as this level stores it, changed or not; None if it doesn't."""
+        return self.kind(name)
+
+    def may_replace(self, name: str) -> bool:
+        """False if it is sure, without a look at other levels, that the levels below don't show ``name`` here."""
+        return True
+
+    def whiteout_stat(self, name: str) -> os.stat_result | None:
+        """``lstat`` of the mark that removes ``name``, None if it is gone."""
+        stat = self.directory.stats((name,))[0]
+        if stat is None and self.dialect.names:
+            stat = self.directory.stats((NAME_PREFIX + name,))[0]
+        return stat

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from layerscope.model.entry import Entry, EntryState
+from layerscope.model.tree import ContentsAbsent, KnowsContent, LayerDirectory
 from layerscope.overlay.merged import Covered, MergedDirectory
 from layerscope.overlay.part import Part
 from layerscope.overlay.view import MergedView, stats_of
@@ -42,7 +43,7 @@ def stream_entries(
     A directory costs its names in memory, not its entries.
     """
     groups: dict[int, tuple[Part, list[str]]] = {}
-    for name, part, _ in directory.visible():
+    for name, part, _ in directory.attributed():
         groups.setdefault(id(part), (part, []))[1].append(name)
     for part, names in groups.values():
         yield from _served(directory, part, names, compare_bytes, xattrs)
@@ -86,19 +87,19 @@ def entry_at(view: MergedView, path: str, follow: bool = False) -> Entry:
 def _served(
     directory: MergedDirectory, part: Part, names: Sequence[str], compare_bytes: int | None, xattrs: bool = False
 ) -> Iterator[Entry]:
-    """The entries ``names`` that ``part`` serves."""
-    lower = _parts_below(directory, part)
+    """The entries ``names``, which are what ``part`` made them."""
+    lower, server = _parts_below(directory, part), directory.server(part)
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     prefix = directory.path + "/" if directory.path else ""
-    for name, stat in stats_of(part.directory, names):
-        if stat is None or part.is_ghost(name, stat):
+    for name, stat in stats_of(server.directory, names):
+        if stat is None or server.is_ghost(name, stat):
             continue
-        target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
+        target = _target(server, name) if modes.S_ISLNK(stat.st_mode) else None
         state: EntryState | None = plain
         level_below = None
         if lower or (not part.bottom and modes.S_ISDIR(stat.st_mode)):
             state, level_below = _state(directory, part, name, stat, lower, plain, compare_bytes)
-        attributes = _xattrs(part, name) if xattrs else None
+        attributes = _xattrs(server, name) if xattrs else None
         yield Entry(
             prefix + name, name, stat, part.level, state, level_below=level_below, target=target, xattrs=attributes
         )
@@ -110,15 +111,15 @@ def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = 
     Raises:
         FileNotFoundError: the view has no such name.
     """
-    found = directory.lookup(name)
+    found = directory.origin(name)
     if found is None:
         raise FileNotFoundError(2, "no such entry in the view", directory.path_of(name))
-    part = found.part
-    stat = part.directory.stat(name)
+    part, server = found.part, directory.server(found.part)
+    stat = server.directory.stat(name)
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
     state, below = _state(directory, part, name, stat, _parts_below(directory, part), plain, compare_bytes)
-    target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
-    attributes = _xattrs(part, name) if xattrs else None
+    target = _target(server, name) if modes.S_ISLNK(stat.st_mode) else None
+    attributes = _xattrs(server, name) if xattrs else None
     return Entry(
         directory.path_of(name), name, stat, part.level, state, level_below=below, target=target, xattrs=attributes
     )
@@ -126,12 +127,12 @@ def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = 
 
 def describe_directory(directory: MergedDirectory) -> Entry:
     """A merged directory as an entry, the root included."""
-    parts = directory.parts or tuple(covered.part for covered in directory.covered)
+    parts = directory.copies or tuple(covered.part for covered in directory.covered)
     if not parts:
         nothing = os.stat_result((modes.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, 0, 0))
         return Entry("", "", nothing, 0, EntryState.PLAIN)
     top = parts[0]
-    stat = top.directory.stat_self()
+    stat = directory.stat()
     plain = EntryState.PLAIN if top.level == directory.view.base else EntryState.ADDED
     state, below = _directory_state(parts, stat, plain)
     name = directory.path.rpartition("/")[2]
@@ -168,10 +169,15 @@ def _state(
             child = directory.child(name)
         except OSError:  # a redirect that the kernel refuses: the entry is still told
             return plain, None
-        if len(child.parts) > 1 or child.parts[0].is_opaque:
-            return _directory_state(child.parts, stat, plain)
+        copies = child.copies
+        if copies[0].level < part.level:  # only what is in it has changed
+            return EntryState.UNCHANGED, copies[0].level
+        if len(copies) > 1 or copies[0].is_opaque:
+            return _directory_state(copies, stat, plain)
+    if not part.may_replace(name):
+        return plain, None
     for below in lower:
-        kind = below.kind(name)
+        kind = below.touches(name)
         if kind is None:
             continue
         if kind == "w":
@@ -214,8 +220,10 @@ def _file_state(
         if compare_bytes is not None and stat.st_size > compare_bytes:
             if stat.st_mtime_ns != below_stat.st_mtime_ns:
                 return None
-        elif not same_bytes(directory, part, name, below_part, below_name):
-            return EntryState.MODIFIED
+        else:
+            same = same_bytes(directory, part, name, below_part, below_name)
+            if not same:
+                return None if same is None else EntryState.MODIFIED
     if different_owner_or_mode(stat, below_stat) or stat.st_mtime_ns != below_stat.st_mtime_ns:
         return EntryState.METADATA
     if own_xattrs(part, name) != own_xattrs(below_part, below_name):
@@ -245,16 +253,28 @@ def own_xattrs(part: Part, name: str = "") -> dict[str, bytes]:
     return {key: value for key, value in part.directory.xattrs(name).items() if not dialect.is_own(key)}
 
 
-def same_bytes(directory: MergedDirectory, part: Part, name: str, below: Part, below_name: str) -> bool:
-    """Whether the view's file and the copy below hold the same bytes; a copy that can't be read counts as different."""
+def same_bytes(directory: MergedDirectory, part: Part, name: str, below: Part, below_name: str) -> bool | None:
+    """Whether the view's file and the copy below hold the same bytes.
+
+    A copy that can't be read counts as different; None: there are no bytes to be read, nor checksums of both.
+    """
     try:
         data, source = directory.data_of(part, name)
         if data is below and source == below_name:
             return True
         with data.directory.open(source) as one, below.directory.open(below_name) as other:
             return same_stream(one, other)
+    except ContentsAbsent:
+        return _same_keys(part.directory, name, below.directory, below_name)
     except OSError:
         return False
+
+
+def _same_keys(one: LayerDirectory, name: str, other: LayerDirectory, other_name: str) -> bool | None:
+    if not isinstance(one, KnowsContent) or not isinstance(other, KnowsContent):
+        return None
+    left, right = one.content_key(name), other.content_key(other_name)
+    return None if left is None or right is None else left == right
 
 
 def same_stream(one: BinaryIO, other: BinaryIO) -> bool:
@@ -273,7 +293,7 @@ def _hidden(directory: MergedDirectory, xattrs: bool) -> Iterator[Entry]:
     hiders: dict[str, int] = {}
     shown: set[str] = set()
     for part in directory.parts:
-        for name, kind in directory.view.listing_of(part).items():
+        for name, kind in directory.view.touched_of(part).items():
             if name in shown:
                 continue
             if name in hiders:
@@ -291,7 +311,7 @@ def _hidden(directory: MergedDirectory, xattrs: bool) -> Iterator[Entry]:
 def _covered_listing(
     directory: MergedDirectory, covered: Covered, shown: set[str], hiders: dict[str, int], xattrs: bool
 ) -> Iterator[Entry]:
-    for name, kind in directory.view.listing_of(covered.part).items():
+    for name, kind in directory.view.touched_of(covered.part).items():
         if name not in shown:
             state = EntryState.WHITEOUT if kind == "w" else None
             hidden_by = hiders.get(name, covered.hidden_by)
@@ -301,16 +321,12 @@ def _covered_listing(
 def _covered_entry(
     directory: MergedDirectory, part: Part, name: str, hidden_by: int, xattrs: bool, state: EntryState | None = None
 ) -> Iterator[Entry]:
-    source = name
-    stat = part.directory.stats((source,))[0]
-    if stat is None and state is EntryState.WHITEOUT and part.dialect.names:
-        source = ".wh." + name
-        stat = part.directory.stats((source,))[0]
+    stat = part.whiteout_stat(name) if state is EntryState.WHITEOUT else part.directory.stats((name,))[0]
     if stat is None:
         return
     if state is None:
         state = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
-    target = _target(part, source) if modes.S_ISLNK(stat.st_mode) else None
+    target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
     yield Entry(
         directory.path_of(name),
         name,
@@ -320,7 +336,7 @@ def _covered_entry(
         hidden=True,
         hidden_by=hidden_by,
         target=target,
-        xattrs=_xattrs(part, source) if xattrs else None,
+        xattrs=_xattrs(part, name) if xattrs else None,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -32,7 +32,8 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 class ViewLevel:
     """One level as the view needs it: its number (from 1, the base), the top of its tree, what that tree is.
 
-    ``key`` names the layer's directory: levels of two views with the same key hold the same files.
+    ``key`` names the layer's directory: levels of two views with the same key hold the same files. A diff is laid over
+    the tree of level ``over``, if that isn't the next lower one (None).
     """
 
     number: int
@@ -40,6 +41,7 @@ class ViewLevel:
     key: str = ""
     kind: LayerKind = LayerKind.DIFF
     dialect: Dialect = TRUSTED
+    over: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Place:
 
 
 class MergedView:
-    """The file system that ``levels`` (base first) make together.
+    """The file system that ``levels`` (base first) make together; of whole trees the topmost is all there is.
 
     ``problems`` collects directories that could not be read while looking.
     """
@@ -83,10 +85,31 @@ class MergedView:
         """The file system as it was after level ``number``; 0 is empty."""
         return MergedView([level for level in self.levels if level.number <= number])
 
+    def step(self, number: int) -> MergedView:
+        """As :meth:`cut`, to ask what level ``number`` itself did: which lower level did what may not be known."""
+        return self.cut(number)
+
+    def only(self, number: int) -> MergedView:
+        """What level ``number`` itself holds: the changes that it made, or all of the lowest level."""
+        return MergedView([level for level in self.levels if level.number == number])
+
+    @property
+    def tree(self) -> MergedView:
+        """The same file system, its parts as they are stored, whoever made which entry."""
+        return self
+
     @property
     def root(self) -> MergedDirectory:
         """The top directory."""
         return MergedDirectory(self, "", self.root_parts)
+
+    def trusts_times(self, other: MergedView) -> bool:
+        """Whether a file of equal size and times in another view is the same: not where copies are changed in place."""
+        return False
+
+    def file_key(self, level: int, stat: os.stat_result) -> tuple[int, int, int]:
+        """What two names of the view have in common if and only if they are links of one file."""
+        return level, stat.st_dev, stat.st_ino
 
     def same_part(self, part: Part, other_view: MergedView, other: Part) -> bool:
         """Whether a part of this view and one of another are the same directory of the same layer."""
@@ -98,8 +121,15 @@ class MergedView:
     # ------------------------------------------------------------------ reading
     def listing_of(self, part: Part) -> dict[str, MarkedKind]:
         """A part's listing; one that can't be read is empty and told in :attr:`problems`."""
+        return self._told(part, part.listing)
+
+    def touched_of(self, part: Part) -> dict[str, MarkedKind]:
+        """As :meth:`listing_of`, only of what the part's level itself changed (``Part.touched``)."""
+        return self._told(part, part.touched)
+
+    def _told(self, part: Part, read: Callable[[], dict[str, MarkedKind]]) -> dict[str, MarkedKind]:
         try:
-            return part.listing()
+            return read()
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -110,7 +140,9 @@ class MergedView:
     def note_foreign_mark(self, part: Part) -> None:
         """Tell of an opaque mark of the prefix that doesn't count here: any process in a container may have set it."""
         foreign = USER if part.dialect.prefix == TRUSTED.prefix else TRUSTED
-        if part.directory.xattr(foreign.opaque_key) == b"y":
+        if not part.dialect.prefix or foreign.prefix in part.dialect.more_prefixes:
+            return
+        if part.mark(foreign.opaque_key) == b"y":
             what = f"level {part.level}: carries {foreign.opaque_key}, which has no meaning in this root"
             self._tell(Problem(part.path, what, "it is not obeyed", severity=Severity.NOTE))
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
-from layerscope.analysis.changes import docker_changes
-from layerscope.analysis.lost_marks import lost_marks
-from layerscope.analysis.owners import Claims
-from layerscope.analysis.sizes import changed_size, walked_size
-from layerscope.drivers import Driver, RecordsLower, ShortNames
+from layerscope.analysis.changes import docker_change_bytes, docker_changes
+from layerscope.analysis.sizes import walked_size
+from layerscope.drivers import Driver, Elsewhere, MeasuresDisk, MixedKinds, RecordsLower, ShortNames, TellsDamage
 from layerscope.errors import CorruptError
-from layerscope.formats.tarsplit import read_entries
+from layerscope.formats.whiteout import NAMES, UNMARKED
+from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
-from layerscope.overlay import MergedView, ViewLevel
+from layerscope.overlay import MergedView, ViewLevel, merged_view
 from layerscope.stores.base import Store
+from layerscope.stores.docker.store import DockerStore
+
+if TYPE_CHECKING:
+    from layerscope.analysis.owners import Claims
 
 
 class Contents:
@@ -40,17 +46,21 @@ class Contents:
         levels = self.store.levels(subject)
         if self.driver is None:
             return levels, []
-        problems: list[Problem] = []
+        problems = self._damage(self.driver, levels)
         if isinstance(self.driver, RecordsLower):
-            for level in levels:
-                if level.cache_id is not None:
-                    problems.extend(self.driver.layer_problems(level.cache_id))
             levels, disagreement = self._as_mounted(self.driver, levels)
             problems.extend(disagreement)
-        else:
-            missing = [level for level in levels if level.cache_id and level.cache_id not in self.present()]
-            problems.extend(self._missing(level.cache_id) for level in missing if level.cache_id)
         return tuple(self._placed(level) for level in levels), problems
+
+    def _damage(self, driver: Driver, levels: tuple[Level, ...]) -> list[Problem]:
+        """What is wrong with the directories of these levels."""
+        cache_ids = [level.cache_id for level in levels if level.cache_id is not None]
+        if isinstance(driver, TellsDamage):
+            return [problem for cache_id in cache_ids for problem in driver.layer_problems(cache_id)]
+        missing = [cache_id for cache_id in cache_ids if cache_id not in self.present()]
+        if missing and isinstance(driver, Elsewhere):
+            return [driver.absence()]
+        return [self._missing(cache_id) for cache_id in missing]
 
     def _placed(self, level: Level) -> Level:
         if level.cache_id is None or self.driver is None:
@@ -73,7 +83,7 @@ class Contents:
         else:
             what = f"names {len(below)} layers below, the layer records {len(recorded)}, or in another order"
         effect = "what the engine would mount is shown"
-        problem = Problem(f"{driver_path(self.driver, top.cache_id)}/lower", what, effect, severity=Severity.WARNING)
+        problem = Problem(driver.lower_record(top.cache_id), what, effect, severity=Severity.WARNING)
         return tuple(replace(level, number=number) for number, level in enumerate(mounted, 1)), [problem]
 
     def present(self) -> frozenset[CacheID]:
@@ -84,7 +94,7 @@ class Contents:
 
     def missing_layers(self, subject: Image | Container) -> list[Problem]:
         """Levels of a subject whose directory isn't there, told from one look at the driver's folder."""
-        if self.driver is None:
+        if self.driver is None or isinstance(self.driver, Elsewhere):
             return []
         cache_ids = [level.cache_id for level in self.store.levels(subject)]
         return [self._missing(cache_id) for cache_id in cache_ids if cache_id and cache_id not in self.present()]
@@ -94,44 +104,99 @@ class Contents:
 
     # ------------------------------------------------------------------ views
     def view(self, levels: tuple[Level, ...]) -> tuple[MergedView, list[Problem]]:
-        """The merged view of ``levels``; a level without readable contents is left out and told."""
+        """The merged view of ``levels``.
+
+        A level without readable contents is told; its names are shown if a record of its tar is kept, else it is left
+        out.
+        """
         found: list[ViewLevel] = []
         problems: list[Problem] = []
         for level in levels:
-            if self.driver is None or level.cache_id is None:
-                what = f"level {level.number}: where its files lie is not known"
-                problems.append(Problem(level.path or "", what, "its files are not shown"))
+            opened = self._open(level, found)
+            if isinstance(opened, ViewLevel):
+                found.append(opened)
                 continue
-            try:
-                top = self.driver.open_layer(level.cache_id)
-            except OSError as error:
-                what = f"level {level.number}: contents can't be read: {os.strerror(error.errno or 0)}"
-                problems.append(Problem(level.path or "", what, "its files are not shown"))
-                continue
-            found.append(ViewLevel(level.number, top, level.cache_id, self.driver.kind, self.driver.dialect))
-        return MergedView(found), problems
+            names = self._by_names(level, opened)
+            if names is not None:
+                found.append(names)
+            if isinstance(self.driver, Elsewhere):
+                continue  # told once for all levels
+            effect = "its files are not shown" if names is None else "its files are shown by name, not their bytes"
+            problems.append(Problem(level.path or "", f"level {level.number}: {opened}", effect))
+        return merged_view(found), problems
 
-    def container_size(self, container: Container) -> int | None:
+    def _open(self, level: Level, below: list[ViewLevel]) -> ViewLevel | str:
+        """A level with its directory, or why that can't be read."""
+        driver, cache_id = self.driver, level.cache_id
+        if driver is None or cache_id is None:
+            return "where its files lie is not known"
+        try:
+            top = driver.open_layer(cache_id)
+        except OSError as error:
+            return f"contents can't be read: {os.strerror(error.errno or 0)}"
+        kind = self._kind_of(driver, cache_id)
+        dialect = UNMARKED if kind is LayerKind.SNAPSHOT else driver.dialect
+        over = None
+        if kind is LayerKind.DIFF and isinstance(driver, MixedKinds):
+            wanted = driver.laid_over(cache_id)
+            wholes = [lower.number for lower in below if lower.kind is LayerKind.SNAPSHOT]
+            over = next((lower.number for lower in below if wanted and lower.key == wanted), max(wholes, default=None))
+        return ViewLevel(level.number, top, cache_id, kind, dialect, over)
+
+    def _by_names(self, level: Level, why: str) -> ViewLevel | None:
+        """A level as the record of its tar has it, without contents; None if there is no such record."""
+        chain_id = level.chain_id
+        record = self.store.tar_split(chain_id) if chain_id is not None else None
+        if chain_id is None or record is None:
+            return None
+        record.close()
+        from layerscope.drivers.tar_split_tree import TarSplitTree
+
+        if isinstance(self.driver, Elsewhere):
+            told = self.driver.absence()
+            why = f"{told.what}; {told.hint}"
+        tree = TarSplitTree(partial(self.store.tar_split, chain_id), f"level {level.number}: {why}", -level.number)
+        return ViewLevel(level.number, tree.top(), f"names of {chain_id}", LayerKind.DIFF, NAMES)
+
+    @staticmethod
+    def _kind_of(driver: Driver, cache_id: CacheID) -> LayerKind:
+        return driver.kind_of(cache_id) if isinstance(driver, MixedKinds) else driver.kind
+
+    def container_size(self, container: Container, cancelled: Callable[[], bool] = lambda: False) -> int | None:
         """SizeRw of a container in bytes, by docker's rule for this driver; None where it can't be measured."""
         if self.driver is None or container.mount_id is None:
             return None
         try:
+            if isinstance(self.driver, MeasuresDisk):
+                return self.driver.disk_usage(container.mount_id)
             if self.driver.sizes_by_walk:
-                return walked_size(self.driver.open_layer(container.mount_id))
+                return walked_size(self.driver.open_layer(container.mount_id), cancelled)
             levels, _ = self.levels(container)
             view, _ = self.view(levels)
-            return changed_size(docker_changes(view.cut(len(levels) - 1), view))
+            return _bytes_changed_at(view, len(levels), cancelled)
         except OSError:
             return None
 
-    def level_size(self, level: Level) -> int | None:
-        """The apparent bytes that one level's directory holds, as docker walks it; None where it can't be read."""
-        if self.driver is None or level.cache_id is None or self.driver.kind is LayerKind.SNAPSHOT:
+    def level_size(self, view: MergedView, level: Level, cancelled: Callable[[], bool] = lambda: False) -> int | None:
+        """What one level of a view adds in bytes, as its engine counts them; None where it can't be read."""
+        if self.driver is None or level.cache_id is None:
             return None
         try:
-            return walked_size(self.driver.open_layer(level.cache_id))
+            if isinstance(self.driver, MeasuresDisk):
+                return self.driver.disk_usage(level.cache_id)
+            if self.driver.sizes_by_walk:
+                return walked_size(self.driver.open_layer(level.cache_id), cancelled)
+            return _bytes_changed_at(view, level.number, cancelled)
         except OSError:
             return None
+
+    def docker_diff(self, view: MergedView, detail: bool = True) -> list[Change]:
+        """What ``docker diff`` says of the container whose view this is, made as its engine makes it."""
+        if isinstance(self.store, DockerStore) and self.store.engine.native_diff:
+            from layerscope.analysis.upper_changes import upper_changes
+
+            return upper_changes(view, detail)
+        return docker_changes(view.cut(view.levels[-1].number - 1), view, detail)
 
     # ------------------------------------------------------------------ marks
     def lost_marks(self, levels: tuple[Level, ...]) -> list[Problem]:
@@ -146,8 +211,11 @@ class Contents:
 
     def _lost_in(self, chain_id: ChainID, cache_id: CacheID) -> list[Problem]:
         record = self.store.tar_split(chain_id)
-        if record is None or self.driver is None or self.driver.kind is LayerKind.SNAPSHOT:
+        if record is None or self.driver is None or self._kind_of(self.driver, cache_id) is LayerKind.SNAPSHOT:
             return []
+        from layerscope.analysis.lost_marks import lost_marks
+        from layerscope.formats.tarsplit import read_entries
+
         path = self.driver.layer_path(cache_id)
         found: list[Problem] = []
         with record:
@@ -166,6 +234,8 @@ class Contents:
     # ------------------------------------------------------------------ owners
     def claims(self) -> Claims:
         """What the records claim, and where the driver keeps what is claimed."""
+        from layerscope.analysis.owners import Claims
+
         store, driver = self.store, self.driver
         cache_ids = tuple(driver.layer_ids()) if driver else ()
         return Claims(
@@ -178,6 +248,13 @@ class Contents:
             short_names=driver.short_names() if isinstance(driver, ShortNames) else {},
             layer_paths={cache_id: driver_path(driver, cache_id) for cache_id in cache_ids},
         )
+
+
+def _bytes_changed_at(view: MergedView, number: int, cancelled: Callable[[], bool]) -> int | None:
+    """The bytes of what level ``number`` added and changed, by docker's list; None if the view doesn't have it."""
+    if all(level.number != number for level in view.levels):
+        return None
+    return docker_change_bytes(view.cut(number - 1), view.cut(number), cancelled)
 
 
 def driver_path(driver: Driver | None, cache_id: CacheID) -> str:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from layerscope.errors import LayerscopeError, PermissionDenied, RootError, UsageError
+from layerscope.errors import LayerscopeError, PermissionDenied, RootError, UnsupportedError, UsageError
 from layerscope.formats.escape import escape
+from layerscope.model.tree import ContentsAbsent
 
 _SAID = {
     errno.ENOENT: "there is no such path in this view",
@@ -28,6 +29,7 @@ def told(doing: str) -> Iterator[None]:
     Raises:
         UsageError: the path is not there, or is of the wrong kind.
         PermissionDenied: this user may not read it.
+        UnsupportedError: it is known by name only, its bytes aren't here.
         RootError: the disk said no.
     """
     try:
@@ -36,6 +38,8 @@ def told(doing: str) -> Iterator[None]:
         raise
     except PermissionError:
         raise PermissionDenied(f"{escape(doing)}: permission denied; run as root") from None
+    except ContentsAbsent as error:
+        raise UnsupportedError(f"{escape(doing)}: {error.why}") from None
     except OSError as error:
         said = _SAID.get(error.errno or 0)
         if said is None:

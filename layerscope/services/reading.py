@@ -28,10 +28,10 @@ def open_copy(view: MergedView, path: str, level: int | None = None) -> BinaryIO
     except (FileNotFoundError, NotADirectoryError):
         names = [name for name in path.split("/") if name not in ("", ".")]
     for name in names[:-1]:
-        if part.kind(name) != "d":
+        if part.holds(name) != "d":
             raise UsageError(f"level {level} holds no copy of {path}")
         part = part.enter(name)
-    kind = part.kind(names[-1]) if names and names[-1] else None
+    kind = part.holds(names[-1]) if names and names[-1] else None
     if kind is None or kind == "w":
         held = "deletes it" if kind == "w" else "holds no copy of it"
         raise UsageError(f"{path}: level {level} {held}")

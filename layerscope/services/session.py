@@ -1,45 +1,42 @@
 """A session: one root, open for reading, and everything that can be asked of it.
 
 It joins what the rooms below don't know of each other: a store's records give chain and cache IDs, a driver turns cache
-IDs into files, the overlay engine merges those, and the analyses answer. Front ends call nothing else.
+IDs into files, the overlay engine merges those, and the analyses answer. Front ends call nothing else. What
+few questions need is imported when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
-from layerscope.analysis.blame import blame
-from layerscope.analysis.changes import docker_changes, exact_changes
-from layerscope.analysis.counts import level_counts
-from layerscope.analysis.explain import explain
-from layerscope.analysis.owners import owners
+from layerscope.analysis.changes import exact_changes
 from layerscope.analysis.sizes import image_usages, newest_first
 from layerscope.drivers import Driver
-from layerscope.errors import UsageError
+from layerscope.errors import UnsupportedError, UsageError
 from layerscope.hostfs import Directory
-from layerscope.model.blame import Blame
 from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.entry import Entry
 from layerscope.model.image import HistoryRow, Image
 from layerscope.model.level import Level, Role
-from layerscope.model.owner import Owner
 from layerscope.model.problem import Problem
 from layerscope.model.ref import Ref, SubjectKind
-from layerscope.model.root import RootSummary
+from layerscope.model.root import Daemon, RootSummary
 from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel, Subject
 from layerscope.overlay import MergedView
 from layerscope.services.contents import Contents
 from layerscope.services.faults import told
-from layerscope.services.listing import list_entries, with_links
-from layerscope.services.reading import open_copy
 from layerscope.services.resolve import resolve
-from layerscope.services.setting import Setting
-from layerscope.stores.base import Store
+from layerscope.services.setting import Setting, daemon_of
+from layerscope.stores.base import CountsImages, Store, TwoRoots
+
+if TYPE_CHECKING:
+    from layerscope.model.blame import Blame
+    from layerscope.model.owner import Owner
 
 _Thing = TypeVar("_Thing", Image, Container)
 
@@ -69,7 +66,15 @@ class Session:
 
     def close(self) -> None:
         """Give the root's descriptor back."""
+        if isinstance(self.store, TwoRoots):
+            self.store.close()
         self.root.close()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every directory of the host that is read: the root, and its store's other half."""
+        others = self.store.paths if isinstance(self.store, TwoRoots) else ()
+        return tuple(dict.fromkeys((self.path, *others)))
 
     @property
     def driver(self) -> str:
@@ -84,6 +89,10 @@ class Session:
             self.levels(Subject(thing, None) if isinstance(thing, Image) else Subject(None, thing))
         return self.setting.summary(self.store, self._contents, self.problems())
 
+    def daemon(self) -> Daemon:
+        """Whether an engine holds the root now, told anew by each session."""
+        return daemon_of(self.store)
+
     def problems(self) -> tuple[Problem, ...]:
         """Every problem found until now: those of the records, and what reading layers added."""
         return tuple(dict.fromkeys((*self.setting.problems, *self.store.problems(), *self._found)))
@@ -93,7 +102,10 @@ class Session:
 
     def images(self) -> list[ImageUsage]:
         """Every image, intermediate and broken ones included, newest first, then by id."""
-        usages = image_usages(self.store.images(), self.store.containers(), self.store.layers())
+        if isinstance(self.store, CountsImages):
+            usages = self.store.image_usages()
+        else:
+            usages = image_usages(self.store.images(), self.store.containers(), self.store.layers())
         return [replace(usage, image=self._with_missing_layers(usage.image)) for usage in usages]
 
     def containers(self, sizes: bool = True) -> list[ContainerUsage]:
@@ -106,12 +118,21 @@ class Session:
         self._note(missing)
         return replace(subject, problems=(*subject.problems, *missing)) if missing else subject
 
-    def _sized(self, container: Container, measure: bool) -> ContainerUsage:
+    def measured(self, container: Container, cancelled: Callable[[], bool] = lambda: False) -> ContainerUsage:
+        """One container with its writable layer measured; means nothing once ``cancelled`` has said so."""
+        return self._sized(container, True, cancelled)
+
+    def _sized(
+        self, container: Container, measure: bool, cancelled: Callable[[], bool] = lambda: False
+    ) -> ContainerUsage:
         if not measure:
             return ContainerUsage(container, None, None)
-        size_rw = self._contents.container_size(container)
-        sizes = [level.size for level in self.store.levels(container) if level.role is Role.IMAGE]
-        image_size = None if None in sizes else sum(size or 0 for size in sizes)
+        size_rw = self._contents.container_size(container, cancelled)
+        # A containerd store has recorded sizes of init layers too, and docker counts them.
+        levels = self.store.levels(container)
+        sizes = [level.size for level in levels if level.role is Role.IMAGE or level.size is not None]
+        unknown = None in sizes or (size_rw is None and not sizes)
+        image_size = None if unknown else sum(size or 0 for size in sizes)
         return ContainerUsage(container, size_rw, None if image_size is None else image_size + (size_rw or 0))
 
     # ------------------------------------------------------------------ what a REF names
@@ -171,12 +192,19 @@ class Session:
         self._note(view.problems)
         return found[::-1]
 
-    def stack_level(self, view: MergedView, level: Level, counts: bool = True) -> StackLevel:
-        """One level with its size, measured where it isn't recorded, and its counts."""
+    def stack_level(
+        self, view: MergedView, level: Level, counts: bool = True, cancelled: Callable[[], bool] = lambda: False
+    ) -> StackLevel:
+        """One level with its size, measured where it isn't recorded, and its counts.
+
+        When ``cancelled`` says so the counting ends, and its result means nothing.
+        """
+        from layerscope.analysis.counts import level_counts
+
         size = level.size
         if size is None and level.role is not Role.IMAGE:
-            size = self._contents.level_size(level)
-        return StackLevel(level, size, level_counts(view, level.number) if counts else None)
+            size = self._contents.level_size(view, level, cancelled)
+        return StackLevel(level, size, level_counts(view, level.number, cancelled) if counts else None)
 
     def changes(self, subject: Subject, corrected: bool = False, detail: bool = True) -> list[Change]:
         """What a container changed: the lines of ``docker diff``, or (``corrected``) every difference there is."""
@@ -186,9 +214,15 @@ class Session:
         if not levels or levels[-1].role is not Role.RW:
             raise UsageError(f"{subject.name} has no writable layer: its mount record is missing")
         view = self.view(replace(subject, cut=None))
-        below = view.cut(len(levels) - 1)
-        found = exact_changes(below, view) if corrected else docker_changes(below, view, detail)
-        self._note([*view.problems, *below.problems])
+        if not view.levels or view.levels[-1].number != levels[-1].number:
+            raise UnsupportedError(f"the writable layer of {subject.name} can't be read: what it changed is not known")
+        if not corrected:
+            found = self._contents.docker_diff(view, detail)
+        else:
+            below = view.cut(len(levels) - 1)
+            found = exact_changes(below, view)
+            self._note(below.problems)
+        self._note(view.problems)
         return found
 
     def compare(self, old: Subject, new: Subject) -> list[Change]:
@@ -207,6 +241,8 @@ class Session:
         With ``detail`` also extended attributes, and the first name of each inode that has several (which walks the
         view once, if there is such an inode).
         """
+        from layerscope.services.listing import list_entries, with_links
+
         view = self.view(subject)
         numbers = {level.number: level for level in self.levels(subject)}
         with told(f"cannot list {path} of {subject.name}"):
@@ -216,22 +252,31 @@ class Session:
 
     def open_file(self, subject: Subject, path: str, level: int | None = None) -> BinaryIO:
         """The bytes that the view serves at a path, or the copy that one level holds; links resolve in the view."""
+        from layerscope.services.reading import open_copy
+
         with told(f"cannot read {path} of {subject.name}"):
             return open_copy(self.view(subject), path, level)
 
     def blame(self, subject: Subject, path: str) -> Blame:
         """The life of a path through the subject's levels."""
+        from layerscope.analysis.blame import blame
+
         with told(f"cannot blame {path} of {subject.name}"):
             return blame(self.view(subject), path, {level.number: level for level in self.levels(subject)})
 
     def explain(self, subject: Subject, path: str) -> str:
         """In a few words what the entry is, and why it is seen or not."""
+        from layerscope.analysis.blame import blame
+        from layerscope.analysis.explain import explain
+
         with told(f"cannot explain {path} of {subject.name}"):
             view = self.view(subject)
             return explain(view, path, blame(view, path, {level.number: level for level in self.levels(subject)}))
 
     def owners(self, thing: str) -> list[Owner]:
         """Who owns a path, an id or its prefix, a short name, a digest, or the directories of a mount line."""
+        from layerscope.analysis.owners import owners
+
         return owners(self._contents.claims(), thing)
 
     def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
@@ -246,7 +291,7 @@ class Session:
         """Copy what is at a path to the analyst's own disk, outside of the root."""
         from layerscope.services.extract import extract
 
-        if destination.resolve().is_relative_to(self.path.resolve()):
+        if any(destination.resolve().is_relative_to(path.resolve()) for path in self.paths):
             raise UsageError(f"{destination} is below the root that is being read: nothing is ever written there")
         with told(f"cannot extract {path} of {subject.name}"):
             problems = extract(self.view(subject), path, destination)

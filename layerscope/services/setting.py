@@ -6,17 +6,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerscope.hostfs.privilege import Privilege
 from layerscope.lab.marker import LabMarker
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon, RootSummary
 from layerscope.services.contents import Contents
-from layerscope.stores.base import Store
+from layerscope.stores.base import Store, StoreFacts, TellsOfRoot
 from layerscope.stores.detect import Detection
-from layerscope.stores.docker.engine import EngineTraces
-from layerscope.stores.docker.engine import describe as describe_engine
 from layerscope.stores.docker.store import DockerStore
+
+if TYPE_CHECKING:
+    from layerscope.stores.docker.engine import EngineTraces
 
 _WALKED_DIRECTORIES = 20_000
 
@@ -65,10 +67,16 @@ class Setting:
         """The answer of ``info``."""
         daemon, engine = daemon_of(store), ""
         features = list(self.detection.features)
+        facts = store.facts() if isinstance(store, TellsOfRoot) else StoreFacts("")
         if isinstance(store, DockerStore):
+            from layerscope.stores.docker.engine import describe as describe_engine
+
             engine = describe_engine(store.engine)
             features.extend(_docker_features(store.engine, store, self))
             problems = (*problems, *store.build_claims.problems)
+        else:
+            engine = facts.engine
+            features.extend((*facts.features, *_common_features(self)))
         return RootSummary(
             root=os.fspath(self.path),
             store=store.name,
@@ -78,14 +86,19 @@ class Setting:
             daemon=daemon,
             xattr_prefix=self.xattr_prefix,
             unseen=self.unseen,
-            counts=_counts(store, contents),
+            counts={**_counts(store, contents), **facts.counts},
             features=tuple(dict.fromkeys(features)),
             problems=(*problems, *foreign_marks(store, contents)),
+            other_root=facts.other_root,
+            namespace=facts.namespace,
+            namespaces=facts.namespaces,
         )
 
 
 def daemon_of(store: Store) -> Daemon:
     """Whether an engine holds the root of these records now."""
+    if isinstance(store, TellsOfRoot):
+        return store.daemon()
     if not isinstance(store, DockerStore):
         return Daemon(None, "this store doesn't tell")
     return Daemon(store.liveness.held, "; ".join(store.liveness.evidence))
@@ -97,14 +110,20 @@ def _docker_features(engine: EngineTraces, store: Store, setting: Setting) -> li
         features.append("build cache")
     if engine.native_diff:
         features.append("docker diff of this engine is made from the upper directory alone")
+    features.extend(_common_features(setting))
+    if any(container.init_id for container in store.containers()):
+        features.append("init layers")
+    return features
+
+
+def _common_features(setting: Setting) -> list[str]:
+    features = []
     if setting.detection.rootless:
         features.append("rootless")
     if setting.marker is not None:
         features.append("lab root")
     features.extend(f"remapped root {name}" for name in setting.detection.remapped)
     features.append("access times of symlinks are not kept while reading: no flag prevents that")
-    if any(container.init_id for container in store.containers()):
-        features.append("init layers")
     return features
 
 

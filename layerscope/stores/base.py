@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.image import Image, Layer
 from layerscope.model.level import Level
 from layerscope.model.problem import Problem
+from layerscope.model.root import Daemon
+from layerscope.model.subject import ImageUsage
 from layerscope.model.volume import Volume
 
 
@@ -59,3 +64,54 @@ class Store(Protocol):
 
     def records(self, subject: Image | Container) -> dict[str, object]:
         """The engine's own records of an image or container, joined, read anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What a store tells of its root as a whole.
+
+    ``engine`` says in one line which engine wrote it. ``other_root`` is the path of the half that isn't the opened
+    root; ``namespace`` the one that is read, ``namespaces`` all that there are. Each "" or empty where there is none.
+    """
+
+    engine: str
+    features: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    other_root: str = ""
+    namespace: str = ""
+    namespaces: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class TellsOfRoot(Protocol):
+    """A store that can tell of its root as a whole."""
+
+    def facts(self) -> StoreFacts:
+        """What there is beside images, containers and layers."""
+
+    def daemon(self) -> Daemon:
+        """Whether an engine holds the root now."""
+
+
+@runtime_checkable
+class TwoRoots(Protocol):
+    """A store whose layers' files don't lie below the opened root, or not only its."""
+
+    @property
+    def layer_root(self) -> Directory | None:
+        """The directory that the storage driver's layers lie below; None if it was not found."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths on the host of every directory that belongs to the store."""
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+
+
+@runtime_checkable
+class CountsImages(Protocol):
+    """A store whose engine has a rule of its own for what images share."""
+
+    def image_usages(self) -> list[ImageUsage]:
+        """Every image with its shared and unique bytes, newest first, then by ID."""

@@ -12,7 +12,8 @@ import errno
 import re
 import stat as modes
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -25,8 +26,8 @@ from layerscope.model.tree import Kind
 from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.record import RUN_AS_ROOT, Fault, list_directory, read_bytes, shown
 
-_PREFERENCE = ("overlay2", "overlay", "fuse-overlayfs", "btrfs", "zfs", "aufs", "devicemapper", "vfs")
-"""Which driver wins when two have equally many images and containers."""
+GRAPH_DRIVERS = ("overlay2", "overlay", "fuse-overlayfs", "btrfs", "zfs", "aufs", "devicemapper", "vfs")
+"""docker's own, in the order in which one wins where two have equally many images and containers."""
 _REMAPPED = re.compile(r"[0-9]{1,10}\.[0-9]{1,10}")
 _RECORDS = {"imagedb", "layerdb", "repositories.json"}
 _MANAGED = "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db"
@@ -46,25 +47,50 @@ class World:
 class Detection:
     """What was found in one directory.
 
-    ``worlds``: graph drivers with records, the default one first. ``remapped``: names of directories inside that are
-    roots of their own, for user namespaces. ``rootless``: it was most likely written by a daemon without privilege.
-    ``other_drivers``: those of containers that no graph driver's records here belong to, as in a containerd store.
-    ``found``: some of its entries.
+    ``worlds``: graph drivers with records, the default one first; :meth:`joined` adds others. ``remapped``: names of
+    directories inside that are roots of their own, for user namespaces. ``rootless``: it was most likely written by a
+    daemon without privilege. ``other_worlds``: drivers of containers that no graph driver's records here belong to, as
+    in a containerd store. ``found``: some of its entries. ``faults``: what can't be read.
     """
 
     worlds: tuple[World, ...]
-    default_driver: str | None
     remapped: tuple[str, ...]
     rootless: bool
-    other_drivers: tuple[str, ...]
+    other_worlds: tuple[World, ...]
     features: tuple[str, ...]
     found: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    faults: tuple[Problem, ...]
+
+    @property
+    def default_driver(self) -> str | None:
+        """The driver to read if nobody chooses one."""
+        return self.worlds[0].driver if self.worlds else None
 
     @property
     def drivers(self) -> tuple[str, ...]:
         """The drivers of ``worlds``, in their order."""
         return tuple(world.driver for world in self.worlds)
+
+    @property
+    def other_drivers(self) -> tuple[str, ...]:
+        """The drivers of ``other_worlds`` that are in none of the worlds, in their order."""
+        return tuple(world.driver for world in self.other_worlds if world.driver not in self.drivers)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What can't be read, and what is hidden behind the default."""
+        return (*self.faults, *_hidden(self.worlds, self.other_drivers))
+
+    @property
+    def hints_at_containerd(self) -> bool:
+        """Whether anything here speaks of containerd: only then is a containerd store looked for."""
+        strange = any(world.driver not in GRAPH_DRIVERS for world in self.other_worlds)
+        return strange or any("containerd" in feature for feature in self.features)
+
+    def joined(self, worlds: Iterable[World]) -> Detection:
+        """The same with other stores' worlds among its own; a driver that has one here already keeps it."""
+        more = [world for world in worlds if world.driver not in self.drivers]
+        return replace(self, worlds=tuple(sorted((*self.worlds, *more), key=_rank)))
 
 
 class _Driven(msgspec.Struct, rename="pascal"):
@@ -110,23 +136,14 @@ def detect(root: Directory, path: Path) -> Detection:
     images = _image_counts(root, problems)
     containers = _container_counts(root, tuple(images))
     worlds = [World(driver, count, containers.get(driver, 0)) for driver, count in images.items()]
-    worlds.sort(key=lambda world: (-world.images, -world.containers, _preference(world.driver), world.driver))
-    if len(worlds) > 1:
-        problems.append(_hidden_worlds(worlds))
-    others = tuple(sorted(driver for driver in containers if driver not in images))
-    if others:
-        what = f"holds containers of other drivers: {', '.join(shown(name) for name in others)}"
-        effect = "they are not shown among those of a graph driver"
-        problems.append(Problem("containers", what, effect, severity=Severity.NOTE))
     return Detection(
-        worlds=tuple(worlds),
-        default_driver=worlds[0].driver if worlds else None,
+        worlds=tuple(sorted(worlds, key=_rank)),
         remapped=tuple(name for name in names if _is_remapped(root, name)),
         rootless=_is_rootless(root, path),
-        other_drivers=others,
+        other_worlds=tuple(World(name, 0, count) for name, count in sorted(containers.items()) if name not in images),
         features=tuple(_features(root, dict(entries), bool(worlds))),
         found=tuple(name for name, _kind in entries[:8]),
-        problems=tuple(problems),
+        faults=tuple(problems),
     )
 
 
@@ -208,14 +225,23 @@ def _container_counts(root: Directory, drivers: tuple[str, ...]) -> Counter[str]
     return counts
 
 
-def _preference(driver: str) -> int:
-    return _PREFERENCE.index(driver) if driver in _PREFERENCE else len(_PREFERENCE)
+def _rank(world: World) -> tuple[int, int, int, str]:
+    """Most images first, then most containers, then by preference."""
+    driver = world.driver
+    preference = GRAPH_DRIVERS.index(driver) if driver in GRAPH_DRIVERS else len(GRAPH_DRIVERS)
+    return -world.images, -world.containers, preference, driver
 
 
-def _hidden_worlds(worlds: list[World]) -> Problem:
-    hidden = ", ".join(f"{world.driver} ({world.images} images, {world.containers} containers)" for world in worlds[1:])
-    what = f"holds records of more than one driver; {worlds[0].driver} is shown, not {hidden}"
-    return Problem("image", what, "docker shows only those of the driver it runs", "--driver NAME", Severity.NOTE)
+def _hidden(worlds: tuple[World, ...], others: tuple[str, ...]) -> Iterable[Problem]:
+    if len(worlds) > 1:
+        known = (f"{world.driver} ({world.images} images, {world.containers} containers)" for world in worlds)
+        what = f"holds records of more than one driver: {', '.join(known)}; without a choice the first is shown"
+        effect = "docker shows only those of the driver it runs"
+        yield Problem("image", what, effect, "--driver NAME", Severity.NOTE)
+    if others:
+        what = f"holds containers of other drivers: {', '.join(shown(name) for name in others)}"
+        effect = "they are not shown among those of a graph driver"
+        yield Problem("containers", what, effect, severity=Severity.NOTE)
 
 
 # ---------------------------------------------------------------------- other things a root may be

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,8 @@ class Key:
     """One action and the keys that start it.
 
     ``where`` is the widget or screen that handles ``action``: app, screen (every mode), list, tree, view (modes with
-    a layer stack), lab. ``description`` says what it does; ``label`` is its short name in the footer ("" = not there).
+    a layer stack), file (what shows one thing on all of the screen), lab. ``description`` says what it does; ``label``
+    is its short name in the footer ("" = not there).
     """
 
     id: str
@@ -69,8 +70,8 @@ KEYS: tuple[Key, ...] = (
     *_keys(
         "Move",
         "tree",
-        ("tree.fold", "left h", "fold", "Fold, or go to the parent"),
-        ("tree.unfold", "right l", "unfold", "Unfold, or go to the first child"),
+        ("tree.fold", "left h", "fold", "Fold, or go to the parent; move a text sideways"),
+        ("tree.unfold", "right l", "unfold", "Unfold, or go to the first child; move a text sideways"),
         ("tree.toggle", "space", "toggle_fold", "Fold or unfold"),
         ("tree.toggle-all", "Z ctrl+@ ctrl+space", "toggle_all_folds", "Fold or unfold all that is loaded"),
     ),
@@ -118,6 +119,12 @@ KEYS: tuple[Key, ...] = (
         ("path.copy", "y", "copy_path", "Copy the path"),
     ),
     *_keys(
+        "Look closer",
+        "file",
+        ("file.form", "t", "toggle_form", "Show it in another form: text or hex, docker's list or the exact one"),
+        ("file.goto", "colon", "go_to_place", "Go to a line, an offset, or a share of a file"),
+    ),
+    *_keys(
         "Write",
         "view",
         ("layer.write", "w", "open_writable", "Open a writable layer"),
@@ -138,6 +145,7 @@ KEYS: tuple[Key, ...] = (
         "screen",
         ("screen.back", "escape", "back", "Clear the filter, go back, or cancel the work"),
         ("screen.reload", "r", "reload", "Read again"),
+        ("screen.problems", "P", "problems", "List what is damaged, missing or can't be seen here"),
     ),
     *_keys(
         "Layerscope",
@@ -157,22 +165,36 @@ KEYS: tuple[Key, ...] = (
 
 def bindings(*where: str) -> list[Binding]:
     """Textual's bindings for the given places, with ids, so that users can remap them."""
+    return [_binding(key) for key in KEYS if key.where in where]
+
+
+def _binding(key: Key) -> Binding:
     from textual.binding import Binding
 
-    return [
-        Binding(
-            ",".join(key.keys),
-            key.action,
-            key.label or key.description,
-            show=bool(key.label),
-            # The palette must open whatever has the focus, as Textual's own binding does.
-            priority=key.id == "app.palette",
-            tooltip=key.description,
-            id=key.id,
-        )
-        for key in KEYS
-        if key.where in where
-    ]
+    return Binding(
+        ",".join(key.keys),
+        key.action,
+        key.label or key.description,
+        show=bool(key.label),
+        # The palette must open whatever has the focus, as Textual's own binding does.
+        priority=key.id == "app.palette",
+        tooltip=key.description,
+        id=key.id,
+    )
+
+
+def picked(*choices: tuple[str, str] | tuple[str, str, str]) -> list[Binding]:
+    """Bindings of single keys, for what doesn't take all keys of a place.
+
+    Each choice is an id, its name in the footer there ("" = not there), and what to do instead of the usual action.
+    """
+    known = {key.id: key for key in KEYS}
+    made = []
+    for choice in choices:
+        key = known[choice[0]]
+        action = choice[2] if len(choice) == 3 else key.action
+        made.append(_binding(replace(key, label=choice[1], action=action)))
+    return made
 
 
 def load_keymap(path: Path | None = None) -> tuple[dict[str, str], list[Problem]]:

@@ -116,7 +116,8 @@ def look_of(widget: Widget) -> Look:
 class LookApp(App[ReturnType]):
     """An app with layerscope's themes, signs and the user's keys.
 
-    ``start_problems`` tells which of the user's themes and keys could not be used (paths are host paths).
+    ``start_problems`` tells which of the user's themes and keys could not be used (paths are host paths);
+    ``user_keys`` are the keys that the user has changed, by id.
     """
 
     def __init__(self, *, ascii_only: bool = False, theme: str = DEFAULT_THEME, settings: Path | None = None) -> None:
@@ -139,6 +140,7 @@ class LookApp(App[ReturnType]):
         self.set_class(ascii_only, "-ascii")
         keymap, key_problems = load_keymap(settings and settings / "keys.toml")
         self.start_problems += key_problems
+        self.user_keys = keymap
         self.set_keymap(keymap)
 
     @property

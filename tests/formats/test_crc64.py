@@ -37,7 +37,7 @@ def test_any_bytes_give_the_bitwise_value(data: bytes) -> None:
     assert crc64(data) == bit_by_bit(data)
 
 
-@pytest.mark.parametrize("size", [32759, 32760, 32761, 65520, 65521, 100_000])
+@pytest.mark.parametrize("size", [32759, 32760, 32761, 65520, 65521, 100_000, 131_071, 131_072, 131_073, 163_841])
 def test_the_value_is_right_across_block_borders(size: int) -> None:
     data = bytes(index * index % 251 for index in range(size))
     assert crc64(data) == bit_by_bit(data)

@@ -33,7 +33,7 @@ def test_ids_are_unique_and_actions_described():
         assert key.action
         assert len(key.description) > 3, key.id
         assert key.description[0].isupper()
-    assert {"app", "screen", "list", "tree", "view", "lab"} == PLACES
+    assert {"app", "screen", "list", "tree", "view", "file", "lab"} == PLACES
 
 
 def test_footer_has_six_to_eight():

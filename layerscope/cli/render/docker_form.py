@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from layerscope.cli.render.table import ellipsis
 from layerscope.formats.gotime import parse_rfc3339
 from layerscope.formats.units import human_duration, human_size
-from layerscope.model.container import Container
-from layerscope.model.image import HistoryRow, Image
-from layerscope.model.subject import ContainerUsage, ImageUsage
+
+if TYPE_CHECKING:
+    from layerscope.model.container import Container
+    from layerscope.model.image import HistoryRow, Image
+    from layerscope.model.subject import ContainerUsage, ImageUsage
 
 IMAGES_HEADER = (
     "REPOSITORY",

@@ -13,18 +13,21 @@ import re
 import stat as modes
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
-from layerscope.model.blame import Blame
-from layerscope.model.change import Change
-from layerscope.model.entry import Entry
-from layerscope.model.image import HistoryRow
-from layerscope.model.owner import Owner
-from layerscope.model.problem import Problem
-from layerscope.model.root import RootSummary
-from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel
+
+if TYPE_CHECKING:
+    from layerscope.model.blame import Blame
+    from layerscope.model.change import Change
+    from layerscope.model.entry import Entry
+    from layerscope.model.image import HistoryRow
+    from layerscope.model.image import Image as ImageRecord
+    from layerscope.model.owner import Owner
+    from layerscope.model.problem import Problem
+    from layerscope.model.root import RootSummary
+    from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel
 
 Shape = dict[str, Any]
 
@@ -108,6 +111,9 @@ def info(value: RootSummary) -> Shape:
         "unseen": [replaced(text) for text in value.unseen],
         "counts": dict(value.counts),
         "features": [replaced(feature) for feature in value.features],
+        "containerd_root": replaced(value.other_root) if value.other_root else None,
+        "namespace": replaced(value.namespace) if value.namespace else None,
+        "namespaces": [replaced(name) for name in value.namespaces],
         "problems": [problem(item) for item in value.problems],
     }
 
@@ -130,7 +136,30 @@ def image(value: ImageUsage) -> Shape:
         "os": replaced(record.os),
         "layers": list(record.chain_ids),
         "diff_ids": list(record.diff_ids),
+        **_content(record),
         "problems": [problem(item) for item in record.problems],
+    }
+
+
+def _content(record: ImageRecord) -> Shape:
+    """What only an image of a content store has."""
+    if record.manifests is None:
+        return {}
+    return {
+        "content_size": record.content_size,
+        "unpacked_size": record.unpacked_size,
+        "manifests": [
+            {
+                "digest": manifest.digest,
+                "platform": replaced(manifest.platform),
+                "attests": None if manifest.attests is None else replaced(manifest.attests),
+                "available": manifest.available,
+                "unpacked": manifest.unpacked,
+                "content_size": manifest.content_size,
+                "unpacked_size": manifest.unpacked_size,
+            }
+            for manifest in record.manifests
+        ],
     }
 
 
@@ -138,7 +167,7 @@ def container(value: ContainerUsage) -> Shape:
     """Container."""
     record = value.container
     return {
-        "id": record.id,
+        "id": replaced(record.id),
         "name": replaced(record.name),
         "image": replaced(record.image),
         "image_id": record.image_id,

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container, Mount
-from layerscope.model.digest import ChainID, ContainerID, ImageID, hex_of, is_digest, is_hex64
+from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, hex_of, is_digest, is_hex64
 from layerscope.model.image import Image, Layer
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.json_record import LIMIT, parse
@@ -27,7 +27,7 @@ from layerscope.stores.docker.mounts import MountRecord
 from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_bytes, shown, unique
 from layerscope.stores.moment import is_never, nanoseconds
 
-_NOT_LOADED = "docker doesn't load this container"
+NOT_LOADED = "docker doesn't load this container"
 UNKNOWN = "unknown"
 """The state of a container whose record doesn't tell it; docker has no word for that."""
 
@@ -63,6 +63,14 @@ class MountPoint(msgspec.Struct, rename="pascal"):
     rw: bool | None = msgspec.field(name="RW", default=None)
 
 
+class ImageManifest(msgspec.Struct, rename="camel"):
+    """``ImageManifest``: with a containerd store, the manifest whose layers are used."""
+
+    media_type: str | None = None
+    digest: str | None = None
+    size: int | None = None
+
+
 class ContainerConfig(msgspec.Struct, rename="pascal"):
     """The fields of ``config.v2.json`` that are read; the whole is kept beside them."""
 
@@ -72,6 +80,7 @@ class ContainerConfig(msgspec.Struct, rename="pascal"):
     path: str | None = None
     args: list[str | None] | None = None
     image: str | None = None
+    image_manifest: ImageManifest | None = None
     driver: str | None = None
     log_path: str | None = None
     hostname_path: str | None = None
@@ -85,8 +94,35 @@ class HostConfig(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class LayersOf:
+    """Where a container's layers are: names of its writable and its init layer, chain ID of its image's top layer."""
+
+    mount_id: CacheID | None
+    init_id: CacheID | None
+    chain_id: ChainID | None
+
+
+class Joining(Protocol):
+    """What a store joins containers with."""
+
+    @property
+    def driver(self) -> str:
+        """Its own storage driver."""
+
+    @property
+    def held(self) -> bool | None:
+        """Whether a daemon is alive."""
+
+    def is_mine(self, driver: str | None, container: ContainerID) -> bool:
+        """Whether docker, running this driver, would look at the container whose record names ``driver``."""
+
+    def layers_of(self, container: ContainerID, config: ContainerConfig, problems: list[Problem]) -> LayersOf:
+        """The layers of a container; what is wrong with them is added to ``problems``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What containers are joined with. ``path`` is that of the driver's records, ``held`` whether a daemon is alive.
+    """What the containers of a graph driver are joined with. ``path`` is that of the driver's records.
 
     ``elsewhere`` are the IDs that have a writable layer under another driver.
     """
@@ -100,8 +136,20 @@ class Surroundings:
     elsewhere: frozenset[str]
     held: bool | None
 
+    def is_mine(self, driver: str | None, container: ContainerID) -> bool:
+        """By the recorded driver; without one it is aufs' or damaged."""
+        if driver:
+            return driver == self.driver
+        return self.driver == "aufs" or container in self.mounts or container not in self.elsewhere
 
-def read_containers(root: Directory, around: Surroundings) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
+    def layers_of(self, container: ContainerID, config: ContainerConfig, problems: list[Problem]) -> LayersOf:
+        """By the record of the writable layer, and by the image."""
+        chain = _join_layers(container, image_id_of(config), self, problems)
+        mount = self.mounts.get(container)
+        return LayersOf(mount.mount_id if mount else None, mount.init_id if mount else None, chain)
+
+
+def read_containers(root: Directory, around: Joining) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
     """All containers of one driver, newest first, then by ID; and what else lies in ``containers/``."""
     folder = root.enter("containers")
     entries = list_directory(folder)
@@ -138,37 +186,36 @@ def _with_name_clashes(containers: Iterable[Container]) -> list[Container]:
     return found
 
 
-def _read_container(directory: Directory, container: ContainerID, around: Surroundings) -> Container | None:
+def _read_container(directory: Directory, container: ContainerID, around: Joining) -> Container | None:
     path = f"containers/{container}/config.v2.json"
     problems: list[Problem] = []
     data = read_bytes(directory, "config.v2.json", LIMIT)
     raw: dict[str, Any] = {}
     config = ContainerConfig()
     if isinstance(data, Fault):
-        problems.append(data.problem(path, f"{_NOT_LOADED}; its name, image and state are unknown"))
+        problems.append(data.problem(path, f"{NOT_LOADED}; its name, image and state are unknown"))
     else:
         record = parse(data, ContainerConfig)
         config, raw = record.typed, record.raw
         if record.faults:
             severity = Severity.ERROR if record.refused else Severity.WARNING
-            problems.append(Problem(path, record.what, _NOT_LOADED if record.refused else "", severity=severity))
-    if not _is_mine(config.driver, container, around):
+            problems.append(Problem(path, record.what, NOT_LOADED if record.refused else "", severity=severity))
+    if not around.is_mine(config.driver, container):
         return None
     if raw and config.id != container:
         what = f"has the ID {shown(config.id or '')}, expected the directory's name"
-        problems.append(Problem(path, what, _NOT_LOADED))
+        problems.append(Problem(path, what, NOT_LOADED))
     _check_host_config(directory, container, problems)
     state = config.state or State()
     for time in (config.created, state.started_at, state.finished_at):
         if time is not None and nanoseconds(time) is None:
-            problems.append(Problem(path, f"has {shown(time)}, expected an RFC 3339 time", _NOT_LOADED))
+            problems.append(Problem(path, f"has {shown(time)}, expected an RFC 3339 time", NOT_LOADED))
     log_path, log_size = find_log(directory, container, config.log_path, problems)
-    image_id = ImageID(config.image) if is_digest(config.image) and config.image else None
+    image_id = image_id_of(config)
     if image_id is None and config.image:
         what = f"has the image {shown(config.image)}, expected sha256:<64 digits>"
         problems.append(Problem(path, what, severity=Severity.WARNING))
-    chain = _join_layers(container, image_id, around, problems)
-    mount = around.mounts.get(container)
+    layers = around.layers_of(container, config, problems)
     word = _state_word(state) if config.state else UNKNOWN
     if word in ("dead", "removing"):
         what = "is being removed" if around.held else "was being removed, which didn't end"
@@ -191,25 +238,23 @@ def _read_container(directory: Directory, container: ContainerID, around: Surrou
         log_size=log_size,
         mounts=tuple(_mounts(config, container)),
         labels=settings.labels or {},
-        mount_id=mount.mount_id if mount else None,
-        init_id=mount.init_id if mount else None,
-        chain_id=chain,
+        mount_id=layers.mount_id,
+        init_id=layers.init_id,
+        chain_id=layers.chain_id,
         config=raw,
         problems=unique(problems),
     )
 
 
-def _is_mine(driver: str | None, container: ContainerID, around: Surroundings) -> bool:
-    """Whether docker, running this driver, would look at the container. Without a driver it is aufs' or damaged."""
-    if driver:
-        return driver == around.driver
-    return around.driver == "aufs" or container in around.mounts or container not in around.elsewhere
+def image_id_of(config: ContainerConfig) -> ImageID | None:
+    """The image that the name meant when the container was made, None if that isn't recorded."""
+    return ImageID(config.image) if config.image and is_digest(config.image) else None
 
 
 def _check_host_config(directory: Directory, container: ContainerID, problems: list[Problem]) -> None:
     data = read_bytes(directory, "hostconfig.json", LIMIT)
     path = f"containers/{container}/hostconfig.json"
-    effect = f"{_NOT_LOADED}; it is shown without its host settings"
+    effect = f"{NOT_LOADED}; it is shown without its host settings"
     if isinstance(data, Fault):
         if data != MISSING:
             problems.append(data.problem(path, effect))
@@ -234,7 +279,7 @@ def _join_layers(
         problems.append(Problem(path, what, effect, severity=Severity.NOTE))
     if mount is None:
         what = "is missing: the record of the container's writable layer"
-        effect = f"{_NOT_LOADED}; its changes are not shown"
+        effect = f"{NOT_LOADED}; its changes are not shown"
         problems.append(Problem(f"{around.path}/layerdb/mounts/{container}", what, effect))
         chain = top
     else:
@@ -251,7 +296,7 @@ def _join_layers(
         layer = around.layers.get(link)
         if layer is None:
             place = f"{around.path}/layerdb/sha256/{hex_of(link)}"
-            problems.append(Problem(place, "is missing: the record of a layer", _NOT_LOADED))
+            problems.append(Problem(place, "is missing: the record of a layer", NOT_LOADED))
         else:
             problems.extend(problem for problem in layer.problems if problem.severity == Severity.ERROR)
     return chain

@@ -64,7 +64,7 @@ def _join(record: ConfigRecord, references: References, layers: Mapping[ChainID,
         size = None
     if record.config.rootfs is None:
         size = None
-    history = _history(record, layers, problems)
+    history = join_history(record, layers, problems)
     return _image(record, references, history, size, unique(problems))
 
 
@@ -98,7 +98,9 @@ def _time(text: str | None) -> str | None:
     return text if nanoseconds(text) is not None else None
 
 
-def _history(record: ConfigRecord, layers: Mapping[ChainID, Layer], problems: list[Problem]) -> tuple[HistoryRow, ...]:
+def join_history(
+    record: ConfigRecord, layers: Mapping[ChainID, Layer], problems: list[Problem]
+) -> tuple[HistoryRow, ...]:
     """Oldest first. Each row that isn't empty takes the next layer; layers without a row get a bare one at the end."""
     entries = [entry or _NO_ENTRY for entry in record.config.history or ()]
     filled = sum(not entry.empty_layer for entry in entries)

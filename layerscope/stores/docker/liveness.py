@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat as modes
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,14 @@ class Liveness:
     evidence: tuple[str, ...]
 
 
-def find_liveness(root: Directory, path: Path) -> Liveness:
-    """What this machine's locks and mounts tell of the root that lies at ``path`` on the host."""
+def find_liveness(root: Directory, path: Path, locked: Sequence[str] = _LOCKED_FILES) -> Liveness:
+    """What this machine's locks and mounts tell of the root that lies at ``path`` on the host.
+
+    ``locked`` are the files that an engine locks for as long as it lives, relative to the root.
+    """
     real = Path(os.path.realpath(path))
     alive = _mount_evidence(mounts_below(real))
-    files = [(name, stat) for name in _LOCKED_FILES if (stat := _stat(root, name)) is not None]
+    files = [(name, stat) for name in locked if (stat := _stat(root, name)) is not None]
     if not files:
         return Liveness(None, ("there is no file that a daemon would lock", *alive))
     locks = held_locks()

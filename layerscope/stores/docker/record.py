@@ -50,7 +50,8 @@ def shown(text: object, width: int = 80) -> str:
     return f"“{safe}{'…' if len(plain) > width else ''}”"
 
 
-def _fault(error: OSError) -> Fault:
+def fault_of(error: OSError) -> Fault:
+    """Why the system refused, in words that continue a sentence."""
     if error.errno == errno.ENOENT:
         return MISSING
     if error.errno in _DENIED:
@@ -71,7 +72,7 @@ def read_bytes(directory: Directory, name: str, limit: int) -> bytes | Fault:
     except CorruptError:
         return Fault(f"is longer than {limit} bytes, which no such record is")
     except OSError as error:
-        return _fault(error)
+        return fault_of(error)
 
 
 def read_line(directory: Directory, name: str) -> str | Fault:
@@ -90,7 +91,7 @@ def list_directory(directory: Directory) -> list[tuple[str, Kind]] | Fault:
     try:
         return sorted(directory.scan(), key=lambda entry: os.fsencode(entry[0]))
     except OSError as error:
-        return _fault(error)
+        return fault_of(error)
 
 
 def is_gone(directory: Directory, name: str) -> bool:

@@ -1,5 +1,7 @@
 """docker's records of one storage driver in one root, each kind read when it is first asked for.
 
+What not every question needs is imported when it is asked for, so that a program of one question starts sooner.
+
 Who needs whom: image configs say what each chain ID must hold, so they are read before the layers; images are joined
 from configs, names and layers; containers from images, layers and mount records. No layer's own directory is looked at.
 """
@@ -10,7 +12,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
@@ -19,10 +21,7 @@ from layerscope.model.image import Image, Layer
 from layerscope.model.level import Level, Role
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
-from layerscope.stores.docker import raw
-from layerscope.stores.docker.buildkit import BuildKitClaims, read_claims
 from layerscope.stores.docker.containers import Surroundings, read_containers
-from layerscope.stores.docker.engine import EngineTraces, find_engine
 from layerscope.stores.docker.image_config import ConfigRecord, read_configs
 from layerscope.stores.docker.images import join_images, layer_facts
 from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of, read_layers
@@ -32,6 +31,10 @@ from layerscope.stores.docker.orphans import claim_guesses, orphan_problems
 from layerscope.stores.docker.record import Fault, list_directory, read_bytes, unique
 from layerscope.stores.docker.references import References, read_references
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
+
+if TYPE_CHECKING:
+    from layerscope.stores.docker.buildkit import BuildKitClaims
+    from layerscope.stores.docker.engine import EngineTraces
 
 
 class DockerStore:
@@ -101,6 +104,8 @@ class DockerStore:
 
     def records(self, subject: Image | Container) -> dict[str, object]:
         """docker's own records of an image or container, joined, read anew."""
+        from layerscope.stores.docker import raw
+
         if isinstance(subject, Container):
             return raw.container_records(self.root, self._place, subject)
         return raw.image_records(self.root, self._place, subject)
@@ -127,6 +132,8 @@ class DockerStore:
     @cached_property
     def build_claims(self) -> BuildKitClaims:
         """BuildKit's records and what they keep alive."""
+        from layerscope.stores.docker.buildkit import read_claims
+
         folder = self.root.enter("buildkit")
         files = []
         for name in ("metadata_v2.db", "snapshots.db", "containerdmeta.db"):
@@ -142,6 +149,8 @@ class DockerStore:
     @cached_property
     def engine(self) -> EngineTraces:
         """What tells the engine's version."""
+        from layerscope.stores.docker.engine import find_engine
+
         return find_engine(self.root, self.driver, self._configs[0].values())
 
     def mounts(self) -> Mapping[str, MountRecord]:

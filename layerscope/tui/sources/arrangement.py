@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
+from layerscope.tui.background import sort_gently
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.sources.file_row import FileRow
 
@@ -82,25 +82,25 @@ class Arrangement:
             return True
         return _CATEGORY.get(row.mark) not in self.left_out
 
-    def arrange(self, rows: Iterable[FileRow], size_of: SizeOf) -> list[FileRow]:
-        """The rows to show, in order; equal ones by the bytes of their names."""
-        shown = [row for row in rows if self.shows(row)] if self.left_out else list(rows)
-        shown.sort(key=_name, reverse=self.reverse and self.order is SortOrder.NAME)
-        if self.order is not SortOrder.NAME:
-            shown.sort(key=self._key(size_of), reverse=self.reverse)
-        return shown
+    def arrange(self, rows: Sequence[FileRow], size_of: SizeOf) -> Sequence[FileRow]:
+        """Of rows that are sorted by name those to show, in order; equal ones by name."""
+        shown = [row for row in rows if self.shows(row)] if self.left_out else rows
+        if self.order is SortOrder.NAME:
+            return shown[::-1] if self.reverse else shown
+        return sort_gently(shown, self._key(size_of, -1 if self.reverse else 1))
 
-    def _key(self, size_of: SizeOf) -> Callable[[FileRow], Any]:
+    def _key(self, size_of: SizeOf, sign: int) -> Callable[[FileRow], int]:
         match self.order:
             case SortOrder.SIZE:
-                return lambda row: -(size_of(row) or 0)
+                return lambda row: -sign * (size_of(row) or 0)
             case SortOrder.TIME:
-                return lambda row: -row.mtime
+                return lambda row: -sign * row.mtime
             case SortOrder.LEVEL:
-                return lambda row: -row.level
+                return lambda row: -sign * row.level
             case _:
-                return lambda row: len(_MARK_ORDER) if row.mark is None else _MARK_ORDER[row.mark]
+                return lambda row: sign * (len(_MARK_ORDER) if row.mark is None else _MARK_ORDER[row.mark])
 
 
-def _name(row: FileRow) -> bytes:
-    return os.fsencode(row.name)
+def by_name(rows: Sequence[FileRow]) -> list[FileRow]:
+    """The rows sorted by the bytes of their names."""
+    return sort_gently(rows, lambda row: os.fsencode(row.name))

@@ -101,17 +101,17 @@ def command_title(created_by: str) -> str:
     return text[:_LONGEST_TITLE]
 
 
-def block_heights(sizes: Sequence[int | None], rows: int) -> list[int]:
+def block_heights(sizes: Sequence[int | None], rows: int, most: int = 3) -> list[int]:
     """How many of ``rows`` lines each block gets, in the order given.
 
     Each gets the same least height: 3 lines (the last half empty, as the gap) where they fit, else 2, else 1 (then
-    they may be more than ``rows`` together). What is left goes to the blocks in proportion to their sizes, except that
-    single lines stay single.
+    they may be more than ``rows`` together), and not more than ``most``. What is left goes to the blocks in proportion
+    to their sizes, except that single lines stay single.
     """
     count = len(sizes)
     if not count:
         return []
-    least = next((lines for lines in (3, 2) if rows >= lines * count), 1)
+    least = next((lines for lines in (3, 2) if lines <= most and rows >= lines * count), 1)
     if least == 1:
         return [1] * count
     spare, total = rows - least * count, sum(size or 0 for size in sizes)

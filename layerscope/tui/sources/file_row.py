@@ -16,6 +16,8 @@ from layerscope.tui.glyphs import Mark, mark_of
 
 _MOUNT_FOLDERS = frozenset({"proc", "sys", "dev/pts", "dev/shm"})
 _MARKER = ".dockerenv"
+_TIMES_SHARED = 1024
+"""Many files of a directory have the same time: then one number is held for all."""
 
 
 class Ownership(NamedTuple):
@@ -98,6 +100,7 @@ class RowMaker:
         self._around = around
         self._ownerships: dict[Ownership, Ownership] = {}
         self._without_copy: set[str] = set()
+        self._times: dict[int, int] = {}
 
     def add(self, entry: Entry) -> None:
         """Take one more entry; what hides others comes before them."""
@@ -110,7 +113,12 @@ class RowMaker:
         stat = entry.stat
         ownership = Ownership(stat.st_mode, stat.st_uid, stat.st_gid)
         ownership = self._ownerships.setdefault(ownership, ownership)
-        return FileRow(entry.name, mark, entry.level, ownership, size, int(stat.st_mtime), note, entry.target)
+        mtime = int(stat.st_mtime)
+        if len(self._times) < _TIMES_SHARED:
+            mtime = self._times.setdefault(mtime, mtime)
+        else:
+            mtime = self._times.get(mtime, mtime)
+        return FileRow(entry.name, mark, entry.level, ownership, size, mtime, note, entry.target)
 
     def _visible(self, entry: Entry) -> FileRow:
         if entry.state is None:

@@ -6,14 +6,17 @@ A directory is read when it is looked at, on whatever thread; everything else on
 from __future__ import annotations
 
 import stat as modes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
-from layerscope.model.entry import Entry, EntryState
+from layerscope.analysis.totals import covered_bytes
+from layerscope.model.entry import Entry
 from layerscope.model.problem import Problem
-from layerscope.overlay import MergedDirectory, MergedView, describe, stream_entries, stream_own_entries
-from layerscope.tui.glyphs import Mark, mark_of
-from layerscope.tui.sources.arrangement import Arrangement
+from layerscope.overlay import MergedDirectory, MergedView, describe
+from layerscope.overlay.provenance import stream_entries, stream_own_entries
+from layerscope.tui.background import keep
+from layerscope.tui.glyphs import mark_of
+from layerscope.tui.sources.arrangement import Arrangement, by_name
 from layerscope.tui.sources.file_row import FileRow, RowMaker, Surroundings
 from layerscope.tui.sources.search import Hits
 from layerscope.tui.widgets.tree_rows import Item
@@ -56,7 +59,8 @@ def _item(row: FileRow) -> Item[FileRow]:
 
 class FileSource:
     """What is known of a view's files. ``number`` is the level at which the stack is cut; with ``layer_only`` just
-    what that level itself holds is shown. ``totals`` gives bytes below directories, by path."""
+    what that level itself holds is shown. ``totals`` gives bytes below directories, by path; ``scans`` counts the
+    directories of single levels that were listed."""
 
     def __init__(self, whole: MergedView, number: int, layer_only: bool, around: Surroundings) -> None:
         self.view = whole.cut(number)
@@ -67,8 +71,12 @@ class FileSource:
         self.arrangement = Arrangement()
         self.problems: dict[Problem, None] = {}
         self._around = around
+        self.scans = 0
+        self.totalled = False
+        self.sorted_by_total = False
+        self._unsettled: list[tuple[str, FileRow]] = []
         self._listings: dict[str, list[FileRow]] = {}
-        self._arranged: dict[str, list[FileRow]] = {}
+        self._arranged: dict[str, Sequence[FileRow]] = {}
 
     # ------------------------------------------------------------------ reading
     def read(self, path: str, tick: Tick = lambda count: None) -> list[FileRow]:
@@ -77,19 +85,32 @@ class FileSource:
         Raises:
             OSError: there is none, or it can't be read.
         """
-        view = self.view.cut(self.number)  # listings are kept by a view: another one sees what has changed
-        maker = RowMaker(directory := view.directory(path, hidden=True), self._around)
+        self.view = view = self.view.cut(self.number)  # a view keeps listings: another one sees what has changed
+        directory = view.directory(path, hidden=True)
+        self.scans += len(directory.parts) + len(directory.covered)
+        maker = RowMaker(directory, self._around)
         for count, entry in enumerate(self._stream(directory)):
             if not count % _TICK:
                 tick(count)
             maker.add(entry)
         if self.layer_only:
             _look_below(directory, maker)
-        rows = [*maker.visible, *maker.gone.values()]
+        rows = by_name([*maker.visible, *maker.gone.values()])
+        keep(len(rows))
         self.problems.update(dict.fromkeys(view.problems))
-        self._listings[path] = rows
-        self.arrange(path)
+        prefix = f"{path}/" if path else ""
+        self._unsettled += [(prefix + row.name, row) for row in rows if _is_unsettled(row)]
+        self.put(path, rows)
         return rows
+
+    def read_missing(self, paths: Iterable[str]) -> None:
+        """Read those of the directories that weren't, as far as they can be."""
+        for path in paths:
+            if path not in self._listings:
+                try:
+                    self.read(path)
+                except OSError:
+                    self.put(path, [])
 
     def _stream(self, directory: MergedDirectory) -> Iterator[Entry]:
         if not self.layer_only:
@@ -98,34 +119,52 @@ class FileSource:
             return stream_own_entries(directory, COMPARE_BYTES)
         return iter(())
 
-    def entry(self, path: str, row: FileRow) -> Entry:
-        """The entry behind a row, looked up anew.
+    def stored_level(self, path: str, row: FileRow) -> int | None:
+        """The level whose bytes are to be shown for a row: that which serves it, or of a removed name the topmost that
+        still stores a file. None if no bytes can be shown of it.
 
         Raises:
-            OSError: it is gone, or can't be read.
+            OSError: its directory is gone, or can't be read.
         """
+        if not row.gone:
+            return row.level if modes.S_ISREG(row.ownership.mode) or row.target is not None else None
         folder, _, name = path.rpartition("/")
         directory = self.view.cut(self.number).directory(folder, hidden=True)
-        if not row.gone:
-            return describe(directory, name, COMPARE_BYTES)
-        places = [(part, None) for part in directory.parts] + [(part, by) for part, by in directory.covered]
-        part, hidden_by = next(place for place in places if place[0].level == row.level)
-        source = ".wh." + name if part.dialect.names and row.mark is Mark.WHITEOUT else name
-        state = EntryState.WHITEOUT if row.mark is Mark.WHITEOUT else EntryState.ADDED
-        return Entry(
-            path, name, part.directory.stat(source), row.level, state, True, hidden_by or row.level, None, row.target
-        )
+        parts = [*directory.parts, *(covered.part for covered in directory.covered)]
+        return next((part.level for part in parts if part.kind(name) == "f"), None)
+
+    def take_unsettled(self) -> Iterator[tuple[str, FileRow]]:
+        """Rows of which reading the directory could not tell all, with their paths, each once."""
+        while self._unsettled:
+            yield self._unsettled.pop(0)
 
     def settle(self, path: str, row: FileRow) -> None:
-        """Compare a file whose mark isn't known yet with the copy below, however large it is."""
+        """Find out what takes longer: whether a large file differs from the copy below, and what a removed directory
+        still holds. What can't be read stays unknown."""
         folder, _, name = path.rpartition("/")
-        entry = describe(self.view.cut(self.number).directory(folder), name)
-        row.mark = mark_of(entry.state)
+        try:
+            directory = self.view.cut(self.number).directory(folder, hidden=True)
+            if row.gone:
+                row.size = covered_bytes(directory.child(name))
+            else:
+                row.mark = mark_of(describe(directory, name).state)
+        except OSError:
+            return
 
     # ------------------------------------------------------------------ what was read
     def rows(self, path: str) -> list[FileRow] | None:
-        """The rows of a directory as they were read; None if it wasn't."""
+        """The rows of a directory as they were read, by name; None if it wasn't."""
         return self._listings.get(path)
+
+    def put(self, path: str, rows: list[FileRow]) -> None:
+        """Take rows for a directory that were not read here."""
+        self._listings[path] = rows
+        self.arrange(path)
+
+    def has_folder(self, path: str) -> bool:
+        """Whether the directory that holds ``path`` was read and has a directory of that name."""
+        folder, _, name = path.rpartition("/")
+        return any(row.name == name and row.is_dir for row in self._listings.get(folder, ()))
 
     def listed(self) -> list[str]:
         """The directories that were read."""
@@ -169,6 +208,10 @@ class FileSource:
             return RowItems(rows)
         names = self.hits.names_in(path)
         return RowItems([row for row in rows if row.name in names])
+
+
+def _is_unsettled(row: FileRow) -> bool:
+    return row.mark is None or (row.gone and row.is_dir)
 
 
 def _look_below(directory: MergedDirectory, maker: RowMaker) -> None:

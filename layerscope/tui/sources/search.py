@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
-from layerscope.overlay import MergedDirectory
+from layerscope.overlay import MergedDirectory, MergedView
+from layerscope.tui.sources.file_row import FileRow
 
+MOST_HITS = 5_000
+"""A search ends when it has found that many."""
+_BATCH = 0.25
 _WILDCARDS = frozenset("*?[")
 _NOTHING: frozenset[str] = frozenset()
+
+
+class SearchedFiles(Protocol):
+    """What is searched: a view of which some directories were read."""
+
+    @property
+    def view(self) -> MergedView:
+        """All levels up to the cut."""
+
+    @property
+    def number(self) -> int:
+        """The cut."""
+
+    @property
+    def layer_only(self) -> bool:
+        """Whether only the top level counts."""
+
+    def listed(self) -> list[str]:
+        """The directories that were read."""
+
+    def rows(self, path: str) -> list[FileRow] | None:
+        """What was read of one of them."""
+
+    def read_missing(self, paths: Iterable[str]) -> None:
+        """Read those that weren't, as far as they can be."""
 
 
 class Matcher:
@@ -21,9 +52,11 @@ class Matcher:
         self.whole_path = "/" in text
         flags = 0 if text != text.lower() else re.IGNORECASE
         wanted = text.strip("/") if self.whole_path and _WILDCARDS & set(text) else text
-        pattern = fnmatch.translate(wanted) if _WILDCARDS & set(text) else re.escape(wanted)
-        self._search = re.compile(pattern, flags).search
         self._is_pattern = bool(_WILDCARDS & set(text))
+        if self._is_pattern:
+            self._search = re.compile(fnmatch.translate(wanted), flags).match
+        else:
+            self._search = re.compile(re.escape(wanted), flags).search
 
     def matches(self, folder: str, name: str) -> bool:
         """Whether the name in that directory is a hit."""
@@ -82,6 +115,37 @@ class Hits:
                 return True
             folder = folder.rpartition("/")[0]
         return False
+
+
+def find_names(source: SearchedFiles, hits: Hits) -> Iterator[tuple[set[str], bool]]:
+    """Fill ``hits``: from what was read already, then by a walk through everything. May run on a thread.
+
+    Yields several times a second, when there is more to show, the directories to unfold for it (which are read
+    by then) and whether that was all.
+    """
+    opened: set[str] = set()
+    for folder in source.listed():
+        names = {row.name for row in source.rows(folder) or () if hits.matcher.matches(folder, row.name)}
+        if names:
+            opened.update(hits.add(folder, names))
+    told = time.monotonic()
+    shown = hits.count
+    if shown:
+        source.read_missing(hits.folders())
+        yield opened, False
+    top = source.view.cut(source.number).root
+    for folder, found in walk_names(top, source.number if source.layer_only else None):
+        names = {name for name in found if hits.matcher.matches(folder, name)}
+        if names:
+            opened.update(hits.add(folder, names))
+        if hits.count >= MOST_HITS:
+            break
+        if hits.count > shown and time.monotonic() - told > _BATCH:
+            source.read_missing(hits.folders())
+            yield opened, False
+            shown, told = hits.count, time.monotonic()
+    source.read_missing(hits.folders())
+    yield opened, True
 
 
 def walk_names(

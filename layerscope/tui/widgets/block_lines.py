@@ -5,7 +5,7 @@
     ▌   sha256:4f2a…90bd                                 where there is room
     ▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀      half a line as the gap
 
-A block of one line has number, title and a small bar side by side; of two lines, no gap.
+A block of one line has number, title and a small bar side by side. Blocks without gaps stand on each other.
 """
 
 from __future__ import annotations
@@ -27,23 +27,21 @@ from layerscope.tui.units import size_text
 
 BRACKET_CELLS = 2
 _OUTSIDE, _INSIDE, _CHOSEN = 0.05, 0.17, 0.36
+_OUTSIDE_HEAD, _INSIDE_HEAD = 0.09, 0.26
+"""How much of its own colour a block's ground has; the first line more, where no gap parts it from the block above."""
 _LEAST_CONTRAST = 3.6
-_GAP_FROM = 3
 _TITLE_FROM = 36
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlace:
-    """A line of the stack: the block it belongs to, its place in it, and how many lines that block has."""
+    """A line of the stack: the block it belongs to, its place in it, how many lines that block has, and whether the
+    last of them is the gap."""
 
     index: int
     line: int
     height: int
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether the block's last line is half empty."""
-        return self.height >= _GAP_FROM
+    has_gap: bool
 
     @property
     def last_line(self) -> int:
@@ -65,7 +63,9 @@ class BlockPainter:
     def line(self, block: Block, place: BlockPlace, *, chosen: bool, outside: bool) -> Iterable[Segment]:
         """One line of a block. ``outside``: the level isn't part of what is shown."""
         color = Color.parse(ramp_color(self.look.palette, block.number, self.levels))
-        fill = self.ground.blend(color, _OUTSIDE if outside else _CHOSEN if chosen else _INSIDE)
+        head = not place.has_gap and not place.line and place.height > 1
+        strength = (_OUTSIDE_HEAD if head else _OUTSIDE) if outside else (_INSIDE_HEAD if head else _INSIDE)
+        fill = self.ground.blend(color, _CHOSEN if chosen else strength)
         if place.has_gap and place.line == place.height - 1:
             half = "▀" if not self.look.glyphs.ascii_only else " "
             yield Segment(half * self.width, _style(fill, self.ground))
@@ -83,7 +83,8 @@ class BlockPainter:
             yield from self._bar(block, pen)
         else:
             rest = block.identity if place.line == 2 else ""
-            yield pen.muted(fit("    " + self.look.text(rest), self.width - 1, ellipsis=glyphs.ellipsis))
+            line = " " * len(self._number(block)) + self.look.text(rest)
+            yield pen.muted(fit(crop(line, self.width - 2, ellipsis=glyphs.ellipsis), self.width - 1))
 
     def _share(self, block: Block) -> float:
         return (block.size or 0) / self.largest if self.largest else 0.0

@@ -8,7 +8,7 @@ from rich.segment import Segment
 
 from layerscope.tui.glyphs import DOT_COLORS
 from layerscope.tui.sources.entities import EntityRow
-from layerscope.tui.text import cell_len, crop
+from layerscope.tui.text import Keep, cell_len, crop
 from layerscope.tui.units import size_text
 from layerscope.tui.widgets.line_view import LineView
 
@@ -48,7 +48,9 @@ class EntityList(LineView[EntityRow]):
         dot = "problem" if row.damaged else row.dot
         size = "" if row.size is None else size_text(row.size)
         room = max(4, width - 3 - len(size) - 2)
-        name = crop(look.text(row.name), room, ellipsis=look.glyphs.ellipsis)
+        # Of a long reference the end tells more: name and tag, not registry and repository.
+        keep: Keep = "end" if row.kind == "image" else "start"
+        name = crop(look.text(row.name), room, ellipsis=look.glyphs.ellipsis, keep=keep)
         nameless = row.kind == "image" and row.subject is not None and not _named(row)
         yield Segment(f" {look.glyphs.dots[dot]} ", look.style(DOT_COLORS[dot]))
         yield Segment(name, look.style("muted" if nameless else "foreground", bold=index == self.cursor))

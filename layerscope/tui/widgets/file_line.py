@@ -1,6 +1,6 @@
-"""How one line of the merged tree is laid out: stripe, level, mark, guides, name and note, size, and more where it fits.
+"""One line of the merged tree: stripe, level, mark, guides, name and note, size, and more where it fits.
 
-    ▌8 ~ │ ├─  nginx.conf  copied up from L2      812 B  -rw-r--r--      0:0  2026-03-12 10:22
+▌8 ~ │ ├─  nginx.conf  copied up from L2      812 B  -rw-r--r--      0:0  2026-03-12 10:22
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from layerscope.tui.text import cell_len, crop
 from layerscope.tui.units import local_time, mode_text, size_text
 
 _MODE_FROM = 64
-_ALL_FROM = 92
-_SIZE = 9
+_ALL_FROM = 82
+_SIZE = 8
 _MODE = 12
 _OWNER = 11
-_TIME = 18
+_TIME = 19
 _LEAST_NAME = 10
 _LEAST_NOTE = 8
 _MARK = 2
@@ -161,5 +161,5 @@ class FileLine:
         text = f"  {mode_text(mode)}"
         if self._has_all:
             owner = crop(f"{uid}:{gid}", _OWNER - 1, ellipsis=self.look.glyphs.ellipsis)
-            text += f"{owner:>{_OWNER}}  {local_time(file.mtime)}"
+            text += f"{owner:>{_OWNER}}  {local_time(file.mtime)} "
         return text

@@ -14,7 +14,7 @@ from layerscope.tui.look import look_of
 from layerscope.tui.text import cell_len, crop
 from layerscope.tui.units import size_text
 
-_LEAST_PATH = 12
+_LEAST_PATH = 20
 Part = tuple[str, str]
 
 
@@ -30,6 +30,7 @@ class RootLine:
     layer_bytes: int | None = None
     held: bool | None = None
     problems: int = 0
+    evidence: str = ""
 
 
 class HeaderBar(Widget):
@@ -53,9 +54,9 @@ class HeaderBar(Widget):
         logo: list[Part] = [(f"{glyphs.logo} layerscope", "bold $accent")]
         driver: list[Part] = [(f"  {look.text(line.driver)}", "$copied")] if line.driver else []
         fixed = _cells(logo) + _cells(driver) + 2
-        if width - fixed - _cells(right) - 2 < min(_LEAST_PATH * 2, cell_len(look.text(line.path))):
+        if width - fixed - _cells(right) - 2 < min(_LEAST_PATH, cell_len(look.text(line.path))):
             right = self._right(full=False)
-        room = max(_LEAST_PATH, width - fixed - _cells(right) - 2)
+        room = max(_LEAST_PATH // 2, width - fixed - _cells(right) - 2)
         path = crop(look.text(line.path), room, ellipsis=glyphs.ellipsis, keep="end")
         left = [*logo, (f"  {path}", "$foreground"), *driver]
         gap = max(1, width - _cells(left) - _cells(right))
@@ -75,8 +76,13 @@ class HeaderBar(Widget):
             parts.append((f"{glyphs.dots['problem']} {text}  ", "bold $warning"))
         if line.held:
             parts.append((f"{glyphs.dots['running']} daemon alive  ", "$modified"))
-        parts.append((f"{glyphs.dots['running']} read-only", "$added"))
+        if line.driver:
+            parts.append((f"{glyphs.dots['running']} read-only", "$added"))
         return parts
+
+    def watch_line(self, line: RootLine) -> None:
+        """Tell at the pointer how it is known whether a daemon is at work."""
+        self.tooltip = look_of(self).text(line.evidence) or None
 
     def on_click(self, event: events.Click) -> None:
         """Open the list of problems at a click on the right half."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual.message import Message
 
+from layerscope.tui.background import keep
 from layerscope.tui.sources.arrangement import Arrangement, SortOrder
 from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.sources.files import FileSource
@@ -40,11 +41,18 @@ class MergedTree(TreeView[FileRow]):
         """Show ``tree``, whose children come from ``source``, of a stack of ``levels``."""
         self.source, self.levels = source, levels
         self.set_tree(tree)
+        keep(len(tree.rows))
 
     @property
     def current(self) -> TreeRow[FileRow] | None:
         """The row under the cursor."""
         return self.rows[self.cursor] if self.rows else None
+
+    def set_fresh(self, paths: frozenset[str]) -> None:
+        """Light up what has just changed on disk, and nothing else."""
+        if paths != self.fresh:
+            self.fresh = paths
+            self.refresh_rows()
 
     def reach(self, path: str) -> None:
         """Put the cursor on ``path``, now or when its row is made."""
@@ -53,6 +61,7 @@ class MergedTree(TreeView[FileRow]):
 
     def _adopt(self, model: TreeRows[FileRow], prepared: Prepared[FileRow]) -> None:
         super()._adopt(model, prepared)
+        keep(len(prepared.rows))
         if self._wanted is not None:
             self.reach(self._wanted)
 

@@ -19,6 +19,9 @@ from layerscope.tui.sources.blocks import Block, block_heights
 from layerscope.tui.widgets.block_lines import BRACKET_CELLS, BlockPainter, BlockPlace
 from layerscope.tui.widgets.cursor import clamp, top_showing
 
+_BLOCKS_FROM = 36
+_GAPS_FROM = 3
+
 
 class LayerStack(ScrollView, can_focus=True):
     """Blocks with a cursor. The level under it is the cut: what lies above is dimmed, a bracket holds the rest."""
@@ -88,9 +91,11 @@ class LayerStack(ScrollView, can_focus=True):
 
     # ------------------------------------------------------------------ layout
     def _lay_out(self) -> None:
-        heights = block_heights([block.size for block in self.blocks], self.size.height)
+        most = 1 if self.size.width < _BLOCKS_FROM else _GAPS_FROM
+        heights = block_heights([block.size for block in self.blocks], self.size.height, most)
+        gaps = min(heights, default=0) >= _GAPS_FROM
         self._places = [
-            BlockPlace(index, line, height) for index, height in enumerate(heights) for line in range(height)
+            BlockPlace(index, line, height, gaps) for index, height in enumerate(heights) for line in range(height)
         ]
         self.virtual_size = Size(0, len(self._places))
         self.refresh()
@@ -127,7 +132,7 @@ class LayerStack(ScrollView, can_focus=True):
         outside = place.index != self.cursor if self.alone else place.index < self.cursor
         segments = list(painter.line(block, place, chosen=place.index == self.cursor, outside=outside))
         sign = self._bracket(line, place)
-        segments.append(Segment(f" {sign}", look_of(self).style("primary" if self.has_focus else "frame")))
+        segments.append(Segment(f" {sign}", look_of(self).style("primary")))
         return Strip(Segment.apply_style(segments, base)).adjust_cell_length(self.size.width, base)
 
     def _bracket(self, line: int, place: BlockPlace) -> str:
@@ -138,9 +143,9 @@ class LayerStack(ScrollView, can_focus=True):
         last = self.cursor if self.alone else len(self.blocks) - 1
         first = place.index == self.cursor and place.line == 0
         ends = place.index == last and place.line == place.last_line
-        if first:
+        if first and not ends:
             return glyphs.bracket_top
-        if ends:
+        if ends and not first:
             return glyphs.bracket_bottom
         return " " if place.index == last and place.line > place.last_line else glyphs.bracket_middle
 

@@ -80,9 +80,11 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
         if many <= ROWS_AT_ONCE:
             self._adopt(self.model, self.model.prepare(path, row, self.model.opened))
             return
-        model, opened = self.model, frozenset(self.model.opened)
+        # In a list that is emptied at the end: what starts later may remember the worker, and with it every row.
+        models, opened = [(self.model, row)], frozenset(self.model.opened)
 
         def prepare() -> None:
+            model, row = models.pop()
             prepared = model.prepare(path, row, opened)
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._adopt, model, prepared)

@@ -1,0 +1,133 @@
+"""Making a container: init layer, writable layer, their record, the container's own directory; never started.
+
+Order as docker's: directories, then ``layerdb/mounts/<ID>``, then ``containers/<ID>``. Source: moby daemon/create.go,
+layer/layer_store.go ``CreateRWLayer``; seen with 20.10.24.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from layerscope.errors import CommitError, UsageError
+from layerscope.lab.container_config import container_config, host_config
+from layerscope.lab.containers import open_overlay
+from layerscope.lab.init_layer import fill_init_layer
+from layerscope.lab.layer import MOST_LAYERS, make_layer_directory, recorded_cache_id
+from layerscope.lab.records import now, stage_container, stage_mount
+from layerscope.lab.root import LabRoot
+from layerscope.lab.run_config import merged
+from layerscope.lab.transaction import Transaction
+from layerscope.model.container import Container
+from layerscope.model.digest import CacheID, ContainerID
+from layerscope.model.image import Image
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_HOST_NAME_LENGTH = 12
+_FIRST_WORDS = (
+    "amber",
+    "brisk",
+    "calm",
+    "deft",
+    "early",
+    "faint",
+    "gentle",
+    "humble",
+    "ivory",
+    "jolly",
+    "keen",
+    "lucid",
+)
+_LAST_WORDS = (
+    "acorn",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "inlet",
+    "juniper",
+    "kelp",
+    "larch",
+)
+
+
+def create_container(
+    root: LabRoot, image: Image, typed: str, name: str = "", command: Sequence[str] = (), network: str = "default"
+) -> ContainerID:
+    """A new container.
+
+    Args:
+        root: where.
+        image: what it is made of.
+        typed: the image's name as the user typed it; docker keeps that.
+        name: the container's; "" makes one up.
+        command: what it would run; empty takes the image's.
+        network: docker's name of its network.
+
+    Raises:
+        UsageError: the name isn't one that docker takes.
+        CommitError: the name is in use, the image is broken, or the disk said no.
+    """
+    containers = root.store().containers()
+    name = free_name(name, containers)
+    doing = f"cannot create {name}"
+    if image.broken or not image.config:
+        raise CommitError(f"{doing}: the image {typed} is broken; layerscope doctor tells more")
+    if len(image.chain_ids) > MOST_LAYERS:
+        raise CommitError(f"{doing}: {typed} has {len(image.chain_ids)} layers, docker takes at most {MOST_LAYERS}")
+    identity = ContainerID(secrets.token_hex(32))
+    mount_id = CacheID(secrets.token_hex(32))
+    init_id = CacheID(f"{mount_id}-init")
+    top = image.chain_ids[-1] if image.chain_ids else None
+    parent = recorded_cache_id(root.disk, top) if top else None
+    if top is not None and parent is None:
+        raise CommitError(f"{doing}: the directory of the image's top layer isn't recorded")
+    own = {
+        "Hostname": identity[:_HOST_NAME_LENGTH],
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Cmd": list(command) or None,
+        "Image": typed,
+    }
+    config = merged(own, image.config.get("config") or {})
+    with Transaction(root.disk, doing) as transaction:
+        transaction.note("container", identity)
+        make_layer_directory(transaction, init_id, parent)
+        with open_overlay(root, init_id) as overlay:
+            fill_init_layer(overlay)
+        make_layer_directory(transaction, mount_id, init_id)
+        stage_mount(transaction, identity, mount_id, init_id, top)
+        text = container_config(identity, name, image.id, now(), config, network, image.os or "linux")
+        files = (("hostconfig.json", host_config(network)), ("config.v2.json", text))
+        stage_container(transaction, identity, files)
+        transaction.publish()
+    return identity
+
+
+def free_name(name: str, containers: Sequence[Container]) -> str:
+    """``name`` without its slash if nobody has it, one made up for "".
+
+    Raises:
+        UsageError: docker takes no such name.
+        CommitError: another container has it.
+    """
+    taken = {container.name: container.id for container in containers}
+    if not name:
+        for _ in range(1000):
+            made = f"{secrets.choice(_FIRST_WORDS)}_{secrets.choice(_LAST_WORDS)}"
+            if made not in taken:
+                return made
+        return f"container_{secrets.token_hex(6)}"
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r:.100} is no container name: expected [a-zA-Z0-9][a-zA-Z0-9_.-]+")
+    name = name.removeprefix("/")
+    if name in taken:
+        raise CommitError(
+            f"cannot create {name}: the container {taken[name][:12]} has this name; remove it (layerscope rm {name}), "
+            "or take another name"
+        )
+    return name

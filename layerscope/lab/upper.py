@@ -1,0 +1,304 @@
+"""What a commit puts into the layer tar for each entry of an upper directory, in docker's order.
+
+Depth first, names of one directory sorted by their bytes, a directory before its members, the top itself left out.
+
+| in the upper | in the tar |
+| --- | --- |
+| regular file, directory, symlink, FIFO, device | itself; of its extended attributes only ``security.capability`` |
+| further name of a file that came already (never a directory) | hard link to the first name, no content |
+| whiteout | empty file ``.wh.NAME``, mode 0600, own owner and time |
+| opaque directory | itself, then at once ``DIR/.wh..wh..opq``: its owner and permissions, time 0 |
+| socket | nothing |
+
+Whiteouts that share an inode keep the first one's path in the link name of the later ones, though these are no links:
+an oversight of docker's that is part of the diff ID.
+
+Where a user without privilege made the upper, what docker would have found there is kept in
+``user.containers.override_stat`` (:mod:`layerscope.formats.override_stat`).
+
+Source: moby pkg/archive/archive.go, archive_linux.go; seen with 20.10.24, 26.1.5, 28.5.2 and 29.7.2 on Linux 6.18.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from layerscope.errors import CommitError, CorruptError, PermissionDenied
+from layerscope.formats.engine_rules import EngineRules
+from layerscope.formats.escape import escape
+from layerscope.formats.gotar import Member
+from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override
+from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect
+from layerscope.model.problem import Problem, Severity
+from layerscope.model.tree import LayerDirectory
+
+DOCKER_MARKS = Dialect("trusted.overlay.", xattrs=False)
+"""The marks that docker knows: it takes an empty file with a whiteout attribute for an ordinary one."""
+
+_CAPABILITY = "security.capability"
+_REVISION_2, _REVISION_3, _REVISION_2_LENGTH = 2, 3, 20
+_OPAQUE_NAME = NAME_OPAQUE.encode()
+_NO_XATTRS: Mapping[bytes, bytes] = {}
+_WHITEOUT_PREFIX = NAME_PREFIX.encode()
+_TYPES = {
+    modes.S_IFREG: b"0",
+    modes.S_IFLNK: b"2",
+    modes.S_IFCHR: b"3",
+    modes.S_IFBLK: b"4",
+    modes.S_IFDIR: b"5",
+    modes.S_IFIFO: b"6",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRules:
+    """How a commit reads an upper and writes its tar.
+
+    ``dialect``: the marks that count. ``users`` and ``groups``: names by id, for engines that write names.
+    ``overrides``: ``user.containers.override_stat`` counts, and ``side_record`` (by path) for what can't carry it; only
+    for an upper that was made without privilege, since any process in a container may set ``user.*`` attributes.
+    """
+
+    engine: EngineRules
+    dialect: Dialect = DOCKER_MARKS
+    users: Mapping[int, bytes] = field(default_factory=dict)
+    groups: Mapping[int, bytes] = field(default_factory=dict)
+    overrides: bool = False
+    side_record: Mapping[str, SideEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Packable:
+    """One member of the tar. ``content``: the directory and name of the file whose bytes follow, None if none do.
+
+    ``counted`` is what the entry adds to docker's size of the layer: each inode once, symlinks by their target's
+    length.
+    """
+
+    member: Member
+    path: str
+    counted: int = 0
+    content: tuple[LayerDirectory, str] | None = None
+
+
+class Upper:
+    """One upper directory, read once by :meth:`members`; ``problems`` then tells what was left out."""
+
+    def __init__(self, top: LayerDirectory, rules: CommitRules) -> None:
+        self._top = top
+        self._rules = rules
+        self._first_names: dict[tuple[int, int], bytes] = {}
+        self.problems: list[Problem] = []
+
+    def members(self) -> Iterator[Packable]:
+        """The members of the tar, in its order.
+
+        Raises:
+            CommitError: an entry can't be put into a layer, or changed while it was read.
+            PermissionDenied: this user may not read it.
+        """
+        stack = [self._listing(self._top, "")]
+        while stack:
+            step = next(stack[-1], None)
+            if step is None:
+                stack.pop()
+                continue
+            directory, path, name, stat = step
+            is_directory = modes.S_ISDIR(stat.st_mode)
+            inner = directory.enter(name) if is_directory else None
+            with reading(path):
+                yield from self._entry(directory, path, name, stat, inner)
+            if inner is not None:
+                stack.append(self._listing(inner, path))
+
+    def _listing(
+        self, directory: LayerDirectory, path: str
+    ) -> Iterator[tuple[LayerDirectory, str, str, os.stat_result]]:
+        """The entries of one directory as they are on disk, in the order of the names that they mean."""
+        with reading(path):
+            found = [(os.fsencode(name), name) for name, _ in directory.scan()]
+            if self._rules.dialect.names:
+                found = [(key.removeprefix(_WHITEOUT_PREFIX), name) for key, name in found if key != _OPAQUE_NAME]
+            found.sort()
+            names = [name for _, name in found]
+            stats = directory.stats(names)
+        for name, stat in zip(names, stats, strict=True):
+            here = f"{path}/{name}" if path else name
+            if stat is None:
+                raise CommitError(
+                    f"cannot pack {escape(here)}: it went away while the directory was read; pack it again"
+                )
+            yield directory, here, name, stat
+
+    # ------------------------------------------------------------------ one entry
+    def _entry(
+        self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result, inner: LayerDirectory | None
+    ) -> Iterator[Packable]:
+        """The members that an entry becomes; ``inner`` is the directory that it is."""
+        override = self._override(directory, path, name, stat)
+        kind = override.type_bits or modes.S_IFMT(stat.st_mode)
+        if kind == modes.S_IFSOCK:
+            what, effect = "a socket", "it is not in the layer: a tar can't hold one"
+            self.problems.append(Problem(path, what, effect, severity=Severity.NOTE))
+            return
+        whole = os.fsencode(path)
+        if self._is_whiteout(directory, name, stat, kind, override):
+            mark, linkname = self._whiteout(whole, stat)
+            yield Packable(self._member(mark, b"0", 0o600, override, stat, linkname=linkname), path)
+            return
+        if name.startswith(NAME_PREFIX):
+            deleted = escape(name.removeprefix(NAME_PREFIX))
+            raise CommitError(
+                f"cannot pack {escape(path)}: in a layer this name is a whiteout that deletes {deleted}; rename it"
+            )
+        mode = override.permissions | (kind if self._rules.engine.type_bits else 0)
+        xattrs = self._kept_xattrs(directory, path, name)
+        if inner is not None:
+            yield Packable(self._member(whole + b"/", b"5", mode, override, stat, xattrs=xattrs), path)
+            if self._is_opaque(inner):
+                marker, permissions = whole + b"/" + _OPAQUE_NAME, override.permissions & 0o777
+                yield Packable(self._member(marker, b"0", permissions, override), path)
+            return
+        first = self._linked(whole, stat)
+        if first is not None:
+            member = self._member(whole, b"1", mode, override, stat, linkname=first, xattrs=xattrs, kind=kind)
+            yield Packable(member, path)
+            return
+        size, target = 0, b""
+        if kind == modes.S_IFREG:
+            size = stat.st_size
+        elif kind == modes.S_IFLNK:
+            target = os.fsencode(directory.readlink(name))
+        member = self._member(
+            whole, _TYPES[kind], mode, override, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
+        )
+        yield Packable(member, path, size or len(target), (directory, name) if size else None)
+
+    def _member(
+        self,
+        name: bytes,
+        letter: bytes,
+        mode: int,
+        override: OverrideStat,
+        stat: os.stat_result | None = None,
+        *,
+        size: int = 0,
+        linkname: bytes = b"",
+        xattrs: Mapping[bytes, bytes] = _NO_XATTRS,
+        kind: int = 0,
+    ) -> Member:
+        """A member with the owner and (by ``kind``) device number of ``override`` and the time of ``stat``, else 0."""
+        named = self._rules.engine.owner_names
+        device = kind in (modes.S_IFCHR, modes.S_IFBLK)
+        return Member(
+            name,
+            letter,
+            mode,
+            override.uid,
+            override.gid,
+            size,
+            stat.st_mtime_ns // 1_000_000_000 if stat is not None else 0,
+            linkname,
+            self._rules.users.get(override.uid, b"") if named else b"",
+            self._rules.groups.get(override.gid, b"") if named else b"",
+            override.major if device else 0,
+            override.minor if device else 0,
+            xattrs,
+        )
+
+    def _linked(self, name: bytes, stat: os.stat_result) -> bytes | None:
+        """The name under which this inode is in the tar already; else this one is remembered."""
+        if stat.st_nlink < 2:
+            return None
+        first = self._first_names.setdefault((stat.st_dev, stat.st_ino), name)
+        return None if first == name else first
+
+    def _whiteout(self, whole: bytes, stat: os.stat_result) -> tuple[bytes, bytes]:
+        """Name and link name of the mark of a deleted name."""
+        directory, slash, base = whole.rpartition(b"/")
+        removed = base.removeprefix(_WHITEOUT_PREFIX) if self._rules.dialect.names else base
+        linked = self._linked(directory + slash + removed, stat)
+        return directory + slash + _WHITEOUT_PREFIX + removed, linked or b""
+
+    # ------------------------------------------------------------------ what the entry carries
+    def _is_whiteout(
+        self, directory: LayerDirectory, name: str, stat: os.stat_result, kind: int, override: OverrideStat
+    ) -> bool:
+        dialect = self._rules.dialect
+        if kind == modes.S_IFCHR and dialect.devices and (override.major, override.minor) == (0, 0):
+            return True
+        if not modes.S_ISREG(stat.st_mode) or stat.st_size:
+            return False
+        if dialect.names and name.startswith(NAME_PREFIX):
+            removed = name.removeprefix(NAME_PREFIX)
+            return bool(removed) and not removed.startswith(NAME_PREFIX)
+        return dialect.xattrs and directory.xattr(dialect.whiteout_key, name) is not None
+
+    def _is_opaque(self, directory: LayerDirectory) -> bool:
+        dialect = self._rules.dialect
+        if directory.xattr(dialect.opaque_key) == b"y":
+            return True
+        return dialect.names and directory.stats((NAME_OPAQUE,))[0] is not None
+
+    def _override(self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result) -> OverrideStat:
+        """Owner, permissions and device number that count; ``type_bits`` 0 where the entry's own type does."""
+        own = OverrideStat(
+            stat.st_uid, stat.st_gid, modes.S_IMODE(stat.st_mode), 0, os.major(stat.st_rdev), os.minor(stat.st_rdev)
+        )
+        if not self._rules.overrides:
+            return own
+        kept: OverrideStat | None = None
+        if modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode):
+            value = directory.xattr(OVERRIDE_STAT, name)
+            try:
+                kept = parse_override(value) if value is not None else None
+            except CorruptError as error:
+                raise CommitError(f"cannot pack {escape(path)}: {error}") from None
+        if kept is None and path in self._rules.side_record:
+            kept = self._rules.side_record[path].stat
+        if kept is None:
+            return own
+        if kept.type_bits == modes.S_IFLNK and not modes.S_ISLNK(stat.st_mode):
+            raise CommitError(f"cannot pack {escape(path)}: {OVERRIDE_STAT} says symlink, but it is none")
+        if modes.S_ISREG(stat.st_mode) and not stat.st_size and kept.type_bits != modes.S_IFDIR:
+            return kept
+        return replace(kept, type_bits=0, major=own.major, minor=own.minor)
+
+    def _kept_xattrs(self, directory: LayerDirectory, path: str, name: str) -> dict[bytes, bytes]:
+        """The attributes that a layer keeps: the file capability."""
+        value = directory.xattr(_CAPABILITY, name)
+        if value is None and self._rules.overrides:
+            value = directory.xattr(OVERRIDE_XATTR + _CAPABILITY, name)
+            if value is None and path in self._rules.side_record:
+                value = self._rules.side_record[path].xattrs.get(_CAPABILITY)
+        return {} if value is None else {_CAPABILITY.encode(): docker_capability(value)}
+
+
+def docker_capability(value: bytes) -> bytes:
+    """A ``security.capability`` as docker keeps it: revision 3 becomes 2, without the id of its user namespace."""
+    if len(value) > 3 and value[3] == _REVISION_3:
+        return value[:3] + bytes((_REVISION_2,)) + value[4:_REVISION_2_LENGTH]
+    return value
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Tell a system error inside the ``with`` as ours, with the entry that was read.
+
+    Raises:
+        PermissionDenied: this user may not read it.
+        CommitError: the disk said no, or the entry is another one by now.
+    """
+    try:
+        yield
+    except PermissionError:
+        raise PermissionDenied(
+            f"cannot pack {escape(path) or 'the directory'}: permission denied; run as root"
+        ) from None
+    except OSError as error:
+        said = os.strerror(error.errno or 0)
+        raise CommitError(f"cannot pack {escape(path) or 'the directory'}: {said}") from None

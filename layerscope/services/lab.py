@@ -1,0 +1,273 @@
+"""Labs as front ends see them: a root that may be written to, and what can be done in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from layerscope.drivers import DRIVERS
+from layerscope.errors import CommitError, RootError, UsageError
+from layerscope.formats.engine_rules import rules_of
+from layerscope.formats.escape import escape
+from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
+from layerscope.formats.passwd import group_names, user_names
+from layerscope.formats.whiteout import dialect_for
+from layerscope.lab.commit import CommitOptions, Committed, commit_container
+from layerscope.lab.containers import open_overlay, writable_layer
+from layerscope.lab.copying import copy_in, copy_tar_in
+from layerscope.lab.create import create_container
+from layerscope.lab.image_config import Maker
+from layerscope.lab.importing import Loaded, import_image, load_archive
+from layerscope.lab.new import make_lab
+from layerscope.lab.records import now
+from layerscope.lab.removal import Removed, remove_container, remove_image
+from layerscope.lab.root import LabRoot
+from layerscope.lab.saving import Format, SavedImage, save_images
+from layerscope.lab.shell import Shell
+from layerscope.lab.shell_commands import CHANGING
+from layerscope.lab.shell_looking import LOOKING
+from layerscope.lab.sweep import sweep
+from layerscope.lab.tagging import Reference, parse_tag, tag_image
+from layerscope.model.container import Container
+from layerscope.model.digest import ContainerID, ImageID
+from layerscope.model.image import Image
+from layerscope.model.problem import Problem
+from layerscope.model.ref import Ref
+from layerscope.overlay.engine import Overlay
+from layerscope.services.opening import open_root
+from layerscope.services.resolve import familiar, resolve
+from layerscope.services.session import Session
+from layerscope.stores.docker.store import DockerStore
+
+DEFAULT_ENGINE = "24"
+_VERSIONS = {"20.10": "20.10.24", "23": "23.0.6", "24": "24.0.9"}
+_NAMES_LIMIT = 16 << 20
+
+
+def new_lab(path: Path, *, empty: bool = False) -> None:
+    """Make a lab root; with a small image in it unless ``empty``.
+
+    Raises:
+        CommitError: there is something at ``path``, or the disk said no.
+    """
+    make_lab(path, empty=empty)
+
+
+def open_lab(path: Path | None, *, allow_real_root: bool = False) -> Lab:
+    """Open a root for writing; None: the first of the usual places that can be read.
+
+    Raises:
+        RootError: there is no root.
+        CommitError: it may not be written to.
+    """
+    if path is None:
+        with open_root() as session:
+            path = session.path
+    return Lab(LabRoot.open(path, allow_real_root=allow_real_root))
+
+
+class Lab:
+    """A root that may be written to, locked against other writers; a context manager.
+
+    Every method that changes something does it whole or not at all, and raises CommitError where it can't. Containers
+    and images are named as in a REF, without a cut or a path; UsageError for a name that fits nothing, or two things.
+    """
+
+    def __init__(self, root: LabRoot) -> None:
+        self._root = root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._root.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the root is."""
+        return self._root.path
+
+    # ------------------------------------------------------------------ what a name names
+    def image(self, name: str) -> Image:
+        """The image of a name or id."""
+        image = resolve(_plain(name), self._root.store().images(), (), "image").image
+        assert image is not None
+        return image
+
+    def container(self, name: str) -> Container:
+        """The container of a name or id."""
+        container = resolve(_plain(name), (), self._root.store().containers(), "container").container
+        assert container is not None
+        return container
+
+    # ------------------------------------------------------------------ containers
+    def create(self, image: str, name: str = "", command: Sequence[str] = (), network: str = "default") -> ContainerID:
+        """A container of an image, never started; ``command`` instead of the image's."""
+        return create_container(self._root, self.image(image), _typed(image), name, command, network)
+
+    def overlay(self, container: str) -> Overlay:
+        """The container's files, to be changed."""
+        found = self.container(container)
+        doing = f"cannot change {found.name or found.id[:12]}"
+        try:
+            return open_overlay(self._root, writable_layer(self._root, found, doing))
+        except OSError as error:
+            raise CommitError(f"{doing}: {error.strerror or error}") from None
+
+    def copy_in(self, source: Path | BinaryIO, container: str, path: str, *, contents_only: bool = False) -> None:
+        """Copy a file or directory of the host, or the members of a tar, into a container, as docker cp does.
+
+        ``contents_only``: what is in the directory, not itself.
+        """
+        shown = escape(os.fspath(source)) if isinstance(source, Path | str) else "the tar"
+        with self.overlay(container) as overlay:
+            try:
+                if isinstance(source, Path):
+                    copy_in(overlay, source, path, contents_only)
+                else:
+                    copy_tar_in(overlay, source, path)
+            except OSError as error:
+                where = f"{escape(os.fsdecode(error.filename))}: " if error.filename else ""
+                raise CommitError(f"cannot copy {shown} to the end: {where}{error.strerror or error}") from None
+
+    def shell(
+        self, overlay: Overlay, out: BinaryIO, tell: Callable[[str], None], source: BinaryIO | None = None
+    ) -> Shell:
+        """The small shell over a container's files."""
+        return Shell(overlay, out, tell, {**LOOKING, **CHANGING}, source)
+
+    def commit(self, container: str, name: str = "", *, options: CommitOptions | None = None) -> Committed:
+        """An image of what a container has changed, under a name if one is given."""
+        found = self.container(container)
+        parent = next((image for image in self._root.store().images() if image.id == found.image_id), None)
+        reference = parse_tag(name) if name else None
+        return commit_container(self._root, found, parent, options or commit_options(), reference)
+
+    def remove(self, container: str) -> ContainerID:
+        """Remove a container, its writable layer with it."""
+        found = self.container(container)
+        remove_container(self._root, found)
+        return found.id
+
+    # ------------------------------------------------------------------ images
+    def import_tar(
+        self, tar: BinaryIO, shown: str, name: str = "", *, maker: Maker | None = None, changes: Sequence[str] = ()
+    ) -> tuple[ImageID, tuple[Problem, ...]]:
+        """An image of one layer, made of a tar; ``shown``: what the tar is called in messages."""
+        reference = parse_tag(name) if name else None
+        maker = maker or Maker(DEFAULT_ENGINE, _VERSIONS[DEFAULT_ENGINE], now(), comment=f"Imported from {shown}")
+        return import_image(self._root, tar, shown, maker, reference, changes)
+
+    def load(self, source: Path | BinaryIO, shown: str) -> list[Loaded]:
+        """The images of an archive: of docker save, or an OCI layout."""
+        return load_archive(self._root, source, shown)
+
+    def tag(self, image: str, name: str) -> None:
+        """Give one more name to an image."""
+        found = self.image(image)
+        tag_image(self._root, found.id, parse_tag(name))
+
+    def remove_image(self, name: str, force: bool = False) -> list[Removed]:
+        """Remove a name of an image, or the image, as docker would."""
+        image = self.image(name)
+        return remove_image(self._root, image, _reference_of(image, name), force)
+
+    def sweep(self) -> list[str]:
+        """Remove what interrupted work left; gives the paths that went."""
+        return sweep(self._root)
+
+
+def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = "docker") -> None:
+    """Write an archive of images of any root; an image asked for by a name gets that name in it.
+
+    Raises:
+        UsageError: a name fits nothing, or two images.
+        CommitError: a layer was changed, or its record is damaged.
+    """
+    store, factory = session.store, DRIVERS.get(session.driver)
+    if not isinstance(store, DockerStore) or factory is None:
+        raise RootError("cannot save: the files of this store's layers can't be read")
+    driver = factory(session.root, dialect_for(session.setting.xattr_prefix))
+    wanted = []
+    for name in images:
+        image = session.find(_plain(name), "image").image
+        assert image is not None
+        reference = _reference_of(image, name)
+        wanted.append(SavedImage(image, (reference,) if reference else ()))
+    save_images(store, driver, wanted, out, form)
+
+
+def commit_options(
+    engine: str = DEFAULT_ENGINE,
+    *,
+    docker_version: str | None = None,
+    created: str | None = None,
+    author: str = "",
+    message: str = "",
+    changes: Sequence[str] = (),
+    passwd: Path | None = None,
+    group: Path | None = None,
+) -> CommitOptions:
+    """How to commit: by which engine's rules, when, by whom.
+
+    ``passwd`` and ``group`` (by default the machine's own) tell owners' names to engines that write them.
+
+    Raises:
+        UsageError: the engine or the time isn't one.
+        RootError: a file of names can't be read.
+    """
+    rules = rules_of(engine)
+    users = groups = b""
+    if rules.owner_names:
+        users, groups = _names_file(passwd or Path("/etc/passwd")), _names_file(group or Path("/etc/group"))
+    maker = Maker(engine, docker_version or _VERSIONS.get(engine, engine), _moment(created), author, message)
+    return CommitOptions(maker, tuple(changes), user_names(users), group_names(groups))
+
+
+def import_maker(created: str | None, message: str, docker_version: str | None = None) -> Maker:
+    """Who makes an image of a tar, and when."""
+    return Maker(DEFAULT_ENGINE, docker_version or _VERSIONS[DEFAULT_ENGINE], _moment(created), comment=message)
+
+
+def _moment(text: str | None) -> str:
+    if text is None:
+        return now()
+    nanoseconds = parse_rfc3339(text)
+    written = format_rfc3339(nanoseconds) if nanoseconds is not None else None
+    if written is None:
+        raise UsageError(f"{text!r:.100} is no time as 2024-01-02T03:04:05.678Z")
+    return written
+
+
+def _names_file(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_NAMES_LIMIT)
+    except OSError as error:
+        raise RootError(f"cannot read {escape(os.fspath(path))}: {error.strerror}") from None
+
+
+def _plain(name: str) -> Ref:
+    ref = Ref.parse(name)
+    if ref.cut is not None or ref.path is not None:
+        raise UsageError(f"{name!r:.200}: a cut or a path has no meaning here")
+    return ref
+
+
+def _typed(name: str) -> str:
+    return name.removeprefix("image:")
+
+
+def _reference_of(image: Image, name: str) -> Reference | None:
+    """The image's own name that ``name`` means; None if it is an id, or a part of one."""
+    short = familiar(_typed(name))
+    for own in (*image.repo_tags, *image.repo_digests):
+        if own in (short, f"{short}:latest"):
+            repository = own.partition("@")[0] if "@" in own else own.rpartition(":")[0]
+            return Reference(repository, own)
+    return None

@@ -1,0 +1,48 @@
+"""One file, open to be looked at: its pages, its lines as far as they are counted, whether it is a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerscope.model.subject import Subject
+from layerscope.overlay import MergedView
+from layerscope.services.faults import told
+from layerscope.services.file_pages import PAGE_BYTES, FilePages
+from layerscope.services.line_index import LineIndex
+from layerscope.services.reading import open_copy
+from layerscope.services.text_diff import is_binary
+
+_FIRST_CHUNKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """Close it when it is no longer looked at. ``binary``: its beginning is no text."""
+
+    pages: FilePages
+    index: LineIndex
+    binary: bool
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self.pages.close()
+
+
+def open_to_look(subject: Subject, view: MergedView, path: str, level: int | None) -> OpenedFile:
+    """Open what ``view`` serves at ``path``, or the copy that one level holds; its first lines are counted.
+
+    Raises:
+        LayerscopeError: there is no such file, it is no regular file, or it can't be read.
+    """
+    name = f"/{path.strip('/')} of {subject.name}"
+    with told(f"cannot read {name}"):
+        file = open_copy(view, path, level)
+    try:
+        pages = FilePages(file, name)
+        binary = is_binary(pages.read(0, PAGE_BYTES))
+        index = LineIndex(pages)
+        index.scan(_FIRST_CHUNKS)
+    except BaseException:
+        file.close()
+        raise
+    return OpenedFile(pages, index, binary)

@@ -1,0 +1,1 @@
+"""containerd's records, alone or as the image store of docker."""

@@ -1,0 +1,182 @@
+"""The terminal UI: opens a root and shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePath
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import BindingType
+from textual.command import Provider
+from textual.screen import Screen
+
+from layerscope.errors import LayerscopeError
+from layerscope.services import Session
+from layerscope.tui.background import return_memory
+from layerscope.tui.keys import bindings
+from layerscope.tui.look import LookApp
+from layerscope.tui.opening import Opener, open_aside, opener
+from layerscope.tui.screens.explore import ExploreScreen
+from layerscope.tui.screens.unopened import UnopenedScreen
+from layerscope.tui.theme import DEFAULT_THEME
+
+_WIDTHS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+_HEIGHTS = [(0, "-short"), (32, "-tall")]
+_STYLES: list[str | PurePath] = [
+    "explore.tcss",
+    "palette.tcss",
+]  # here, since Textual doesn't read those of a first screen
+_THREADS = 16
+_USUALLY_OPEN_SECONDS = 0.1
+
+
+def _key_commands() -> type[Provider]:
+    from layerscope.tui.commands import KeyCommands
+
+    return KeyCommands
+
+
+_COMMANDS: set[type[Provider] | Callable[[], type[Provider]]] = {_key_commands}
+
+
+class LayerscopeApp(LookApp[int]):
+    """One root on the screen. Ends with the exit code of the command."""
+
+    TITLE = "layerscope"
+    CSS_PATH = _STYLES
+    COMMANDS = _COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
+    VERTICAL_BREAKPOINTS = _HEIGHTS
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        open_it: Opener | None = None,
+        opened: Future[Session] | None = None,
+        *,
+        ascii_only: bool = False,
+        theme: str = DEFAULT_THEME,
+        settings: Path | None = None,
+        live: bool = True,
+        shown_path: str | None = None,
+    ) -> None:
+        """Args:
+        root: Where; None: the first of the usual places.
+        open_it: Opens it (None: with nothing but the path).
+        opened: What that gave, or will give soon, if it was called already.
+        ascii_only: Draw with ASCII alone.
+        theme: The name of a theme; an unknown one gives the default.
+        settings: The folder of the user's themes and keys (None: the usual one).
+        live: Follow what changes on disk.
+        shown_path: What the header calls the root (None: its path).
+        """
+        super().__init__(ascii_only=ascii_only, theme=theme, settings=settings)
+        self.root_path = root
+        self.live = live
+        self.shown_path = shown_path
+        self.session: Session | None = None
+        self._left: list[Session] = []
+        self._exit_code = 0
+        self._open = open_it or opener(root)
+        self._opened = opened or open_aside(self._open)
+
+    async def on_load(self) -> None:
+        """Threads enough: one that waits for a slow disk must not hold up the others."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="reader"))
+
+    def get_default_screen(self) -> Screen[None]:
+        """The root, if it opens at once; else what says that it is being opened."""
+        try:
+            return self._screen_for(self._opened.result(_USUALLY_OPEN_SECONDS))
+        except TimeoutError:
+            return UnopenedScreen(None, self.root_path)
+        except LayerscopeError as error:
+            return self._unopened(error)
+
+    def _screen_for(self, session: Session) -> Screen[None]:
+        self.session = session
+        self._exit_code = 0
+        return ExploreScreen(session, self.shown_path, self.live)
+
+    def _unopened(self, error: LayerscopeError) -> Screen[None]:
+        self._exit_code = error.exit_code
+        return UnopenedScreen(error, self.root_path)
+
+    def on_mount(self) -> None:
+        """Wait for a slow root; tell which settings of the user's could not be used."""
+        if not isinstance(self.screen, ExploreScreen):
+            gc.enable()
+            if not self._opened.done():
+                self._wait()
+        for problem in self.start_problems:
+            self.tell(problem)
+
+    def on_unmount(self) -> None:
+        """Give the root back."""
+        for session in (self.session, *self._left):
+            if session is not None:
+                session.close()
+
+    @on(UnopenedScreen.TryAgain)
+    def try_again(self) -> None:
+        """Try to open the root once more."""
+        self._opened = open_aside(self._open)
+        self._wait()
+
+    @work(exclusive=True, group="open")
+    async def _wait(self) -> None:
+        """Show the root as soon as it is open, or why it isn't."""
+        try:
+            screen = self._screen_for(await asyncio.wrap_future(self._opened))
+        except LayerscopeError as error:
+            screen = self._unopened(error)
+        # Textual's first screen can't be replaced, so this one covers it.
+        await (self.switch_screen(screen) if len(self.screen_stack) > 1 else self.push_screen(screen))
+
+    @on(ExploreScreen.FirstLook)
+    def started(self) -> None:
+        """Everything is there that stays for good: look for garbage among the rest from now on."""
+        gc.freeze()
+        gc.enable()
+        return_memory()
+
+    @on(ExploreScreen.ReadAgain)
+    def read_again(self, event: ExploreScreen.ReadAgain) -> None:
+        """Open the root anew: a session reads its records once."""
+        self._reopen(event.screen_to_tell)
+
+    @work(exclusive=True, group="open")
+    async def _reopen(self, screen: ExploreScreen) -> None:
+        try:
+            session = await asyncio.to_thread(self._open)
+        except LayerscopeError as error:
+            self.notify(str(error), title="cannot read it again", severity="error", markup=False)
+            return
+        old, self.session = self.session, session
+        screen.show_session(session)
+        if old is not None:
+            self._left.append(old)
+        if self.screen is screen:  # else one that lies over it still reads from the last session
+            while self._left:
+                self._left.pop().close()
+
+    # ------------------------------------------------------------------ actions
+    async def action_quit(self) -> None:
+        """Leave, with an exit code that tells whether there was a root."""
+        self.exit(return_code=self._exit_code)
+
+    def action_mode(self, mode: str) -> None:
+        """Go to another mode."""
+        if mode != "explore":
+            self.notify(f"{mode} is not part of this version", markup=False)
+
+    def action_help(self) -> None:
+        """List all keys."""
+        from layerscope.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen())

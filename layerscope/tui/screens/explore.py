@@ -1,0 +1,224 @@
+"""Explore: containers and images, the layer stack, the merged tree, details of one path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+
+from layerscope.errors import LayerscopeError
+from layerscope.model.subject import Subject
+from layerscope.services import Session
+from layerscope.tui.disk_watch import DiskWatch
+from layerscope.tui.keys import bindings
+from layerscope.tui.screens.explore_keys import ExploreKeys
+from layerscope.tui.widgets.entities import EntityList
+from layerscope.tui.widgets.entities_pane import EntitiesPane
+from layerscope.tui.widgets.files_pane import Shown
+from layerscope.tui.widgets.header import HeaderBar, RootLine
+from layerscope.tui.widgets.key_bar import KeyBar
+from layerscope.tui.widgets.pane import Pane
+from layerscope.tui.widgets.stack import LayerStack
+from layerscope.tui.widgets.stack_pane import Stack, StackPane
+from layerscope.tui.widgets.states import Empty, Failure
+from layerscope.tui.widgets.tree_pane import TreePane
+
+if TYPE_CHECKING:
+    from layerscope.services.watch import Moved
+    from layerscope.tui.widgets.details import Details
+
+_DEBOUNCE = 0.06
+
+
+class ExploreScreen(ExploreKeys):
+    """Holds which subject is looked at, at which cut, and passes it on to the panes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("screen", "view", "lab")]
+
+    class ReadAgain(Message):
+        """The root is to be opened anew, for ``screen_to_tell``."""
+
+        def __init__(self, screen_to_tell: ExploreScreen) -> None:
+            super().__init__()
+            self.screen_to_tell = screen_to_tell
+
+    class FirstLook(Message):
+        """What is to be seen first is on the screen."""
+
+    class DiskMoved(Message):
+        """Something has changed below the root while the subject of ``key`` was looked at."""
+
+        def __init__(self, key: str, moved: Moved) -> None:
+            super().__init__()
+            self.key = key
+            self.moved = moved
+
+    def __init__(self, session: Session, shown_path: str | None = None, live: bool = True) -> None:
+        super().__init__()
+        self.session = session
+        self.stack: Stack | None = None
+        self.layer_only = False
+        self._shown_path = shown_path
+        self._watch = DiskWatch() if live else None
+        self._key = ""
+        self._started = False
+        self._cuts: dict[str, int] = {}
+
+    def compose(self) -> ComposeResult:
+        """Header, three panes side by side, details, keys."""
+        yield HeaderBar()
+        with Horizontal(id="body"):
+            yield EntitiesPane(id="entities")
+            yield StackPane(id="layers")
+            yield TreePane(id="tree")
+        yield Pane(title="Details", number=4, id="details")  # filled after the first look
+        yield KeyBar(hidden=("layer.commit",))
+
+    def on_mount(self) -> None:
+        """Begin with the records."""
+        self.show_session(self.session)
+
+    def on_unmount(self) -> None:
+        """Nobody looks any more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    # ------------------------------------------------------------------ records
+    def show_session(self, session: Session) -> None:
+        """Look at a root; another session of the same one goes on where the last was left."""
+        self.session, self.stack = session, None
+        self.query_one(HeaderBar).line = RootLine(self._shown_path or str(session.path), session.driver)
+        self.query_one(StackPane).forget()
+        self.query_one(TreePane).forget()
+        self.query_one(EntitiesPane).show(session, self._key)
+
+    def action_reload(self) -> None:
+        """Read everything again."""
+        self.post_message(self.ReadAgain(self))
+
+    @on(EntitiesPane.RecordsRead)
+    def sum_up(self, event: EntitiesPane.RecordsRead) -> None:
+        """Tell in the header what there is."""
+        records = event.records
+        self.query_one(HeaderBar).line = RootLine(
+            self._shown_path or str(self.session.path),
+            self.session.driver,
+            records.containers,
+            records.images,
+            records.layer_bytes,
+            records.daemon.held,
+            len(self.problems()),
+            records.daemon.evidence,
+        )
+        if not records.rows:
+            self.query_one(StackPane).state = Empty("no layers")
+            self.query_one(TreePane).state = Empty("no files")
+            self.go_on()
+
+    # ------------------------------------------------------------------ subject and cut
+    @on(EntityList.Highlighted, "#list")
+    def follow_entity(self, event: EntityList.Highlighted) -> None:
+        """Look at the subject under the cursor."""
+        event.stop()
+        rows = self.query_one(EntityList).rows
+        if event.index >= len(rows):  # others are listed meanwhile
+            return
+        row = rows[event.index]
+        if row.subject is not None and (self.stack is None or row.key != self.stack.key):
+            self.open_subject(row.subject, _DEBOUNCE if self.stack else 0.0)
+
+    @on(EntityList.Chosen, "#list")
+    @on(LayerStack.Chosen)
+    def go_to_files(self, event: Message) -> None:
+        """Go on to the files."""
+        event.stop()
+        self.action_focus_pane(3)
+
+    @work(exclusive=True, group="subject")
+    async def open_subject(self, subject: Subject, delay: float = 0.0) -> None:
+        """Look at another subject, at the cut where it was left."""
+        await asyncio.sleep(delay)
+        try:
+            self.stack = stack = await asyncio.to_thread(self._stack_of, subject)
+        except (LayerscopeError, OSError) as error:
+            self.query_one(StackPane).state = Failure(str(error))
+            self.go_on()
+            return
+        self._key = key = stack.key
+        cut = min(self._cuts.get(key, stack.height), stack.height)
+        self.query_one(StackPane).show(self.session, stack, cut)
+        self._show_tree(cut)
+        if self._watch is not None:
+            self._watch.start(self.session, stack.levels, lambda moved: self.post_message(self.DiskMoved(key, moved)))
+
+    def _stack_of(self, subject: Subject) -> Stack:
+        return Stack(subject, self.session.levels(subject), self.session.view(subject))
+
+    @on(LayerStack.CutChanged)
+    def follow_cut(self, event: LayerStack.CutChanged) -> None:
+        """Look at the file system as of another level."""
+        if self.stack is not None:
+            self._cuts[self.stack.key] = event.number
+            self._show_tree(event.number)
+
+    def show_layer_only(self, layer_only: bool) -> None:
+        """Show the chosen layer only, or all up to it."""
+        if layer_only != self.layer_only:
+            self.layer_only = layer_only
+            if self.stack is not None:
+                self._show_tree(self.query_one(LayerStack).number)
+
+    def _show_tree(self, cut: int) -> None:
+        assert self.stack is not None
+        self.query_one(LayerStack).set_alone(self.layer_only)
+        self.query_one(TreePane).show(Shown(self.stack, cut, self.layer_only))
+
+    # ------------------------------------------------------------------ details
+    @on(TreePane.Loaded)
+    def go_on(self) -> None:
+        """After the first look: tell of it, and go on with what could wait."""
+        if not self._started:
+            self._started = True
+            self.call_after_refresh(self._mount_details)
+
+    async def _mount_details(self) -> None:
+        self.post_message(self.FirstLook())
+        from layerscope.tui.widgets.details import Details
+
+        await self.query_one("#details", Pane).mount(Details(id="facts"))
+        self.query_one(TreePane).tell()
+
+    @property
+    def details(self) -> Details | None:
+        """The details, once they are there."""
+        found: Iterable[Details] = self.query("#facts").results()  # type: ignore[assignment]
+        return next(iter(found), None)
+
+    @on(TreePane.Highlighted)
+    def follow_path(self, event: TreePane.Highlighted) -> None:
+        """Tell about the path under the cursor."""
+        source, shown, details = event.source, self.query_one(TreePane).shown, self.details
+        if details is not None and source is not None and shown is not None:
+            path = event.path if event.row is not None else None
+            details.show(self.session, shown.subject, path, source.view)
+
+    # ------------------------------------------------------------------ what changes on disk
+    @on(DiskMoved)
+    def follow_disk(self, event: DiskMoved) -> None:
+        """Read again what has changed."""
+        if event.moved.records:
+            self.action_reload()
+        if self.stack is None or event.key != self.stack.key or not event.moved.paths:
+            return
+        self.query_one(TreePane).changed_on_disk(event.key, event.moved.folders, event.moved.paths)
+        self.query_one(StackPane).measure_again(self.session, self.stack)
+        self.query_one(EntitiesPane).measure(self.session, event.key)
+        details = self.details
+        if details is not None and details.looked is not None and details.looked.path in event.moved.paths:
+            details.reload()

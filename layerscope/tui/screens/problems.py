@@ -1,0 +1,99 @@
+"""What is damaged, missing or hidden in a root: each problem in a line, and all about the chosen one below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual import on
+from textual.binding import BindingType
+from textual.widget import Widget
+
+from layerscope.model.problem import Problem, Severity
+from layerscope.tui.keys import picked
+from layerscope.tui.look import look_of
+from layerscope.tui.screens.over import OverScreen
+from layerscope.tui.sources.facts import Fact
+from layerscope.tui.text import cell_len, crop, fit
+from layerscope.tui.widgets.facts_view import FactsView
+from layerscope.tui.widgets.line_view import LineView
+from layerscope.tui.widgets.states import Empty
+
+_SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+_COLORS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "muted"}
+_SIGNS = {Severity.ERROR: "dead", Severity.WARNING: "problem", Severity.NOTE: "unknown"}
+_WORD = 8
+
+
+class ProblemList(LineView[Problem]):
+    """Sign, severity, what is wrong, where."""
+
+    def draw_row(self, index: int, row: Problem, width: int) -> Iterable[Segment]:
+        """One problem; where it is gets up to half of the line, its end counts."""
+        look = self.look
+        color = look.style(_COLORS[row.severity], bold=True)
+        yield Segment(f" {look.glyphs.dots[_SIGNS[row.severity]]} {fit(row.severity.value, _WORD)}", color)
+        room = max(0, width - 3 - _WORD)
+        place = crop(look.text(row.path or "the root"), room // 2, ellipsis=look.glyphs.ellipsis, keep="end")
+        yield Segment(fit(look.text(row.what), room - cell_len(place) - 2, ellipsis=look.glyphs.ellipsis))
+        yield Segment(f"  {place}", look.style("muted"))
+
+
+class ProblemsScreen(OverScreen[None]):
+    """Lists problems, the worst first."""
+
+    DEFAULT_CSS = """
+    ProblemsScreen {
+        ProblemList { height: 2fr; }
+        FactsView { height: 1fr; min-height: 5; border-top: solid $frame; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [*picked(("path.copy", "Copy the path"))]
+
+    def __init__(self, problems: Sequence[Problem], root: str = "") -> None:
+        """``root`` is the path of what the problems' paths are relative to."""
+        super().__init__()
+        self.problems = sorted(
+            problems, key=lambda problem: (_SEVERITIES.index(problem.severity), problem.path, problem.what)
+        )
+        self.root = root
+
+    def content(self) -> Iterable[Widget]:
+        """The list, and what is known of one of them."""
+        return ProblemList(list(self.problems)), FactsView()
+
+    def on_mount(self) -> None:
+        """Tell how many there are."""
+        self.pane.set_title("Problems")
+        counts = dict.fromkeys(_SEVERITIES, 0)
+        for problem in self.problems:
+            counts[problem.severity] += 1
+        dot = f" {look_of(self).glyphs.separator} "
+        told = [f"{count:,} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items() if count]
+        self.pane.set_legend(dot.join(told))
+        if not self.problems:
+            self.pane.state = Empty("nothing is wrong", "all records that were read are whole", (("esc", "back"),))
+
+    @on(LineView.Highlighted)
+    def follow_problem(self, event: LineView.Highlighted) -> None:
+        """Tell all about the problem under the cursor."""
+        event.stop()
+        problem = self.problems[event.index]
+        facts = [
+            Fact("where", self._place(problem)),
+            Fact("what", problem.what),
+            Fact("effect", problem.effect),
+            Fact("do", problem.hint),
+        ]
+        self.query_one(FactsView).show([fact for fact in facts if fact.value])
+
+    def _place(self, problem: Problem) -> str:
+        return "/".join(part for part in (self.root, problem.path) if part)
+
+    def action_copy_path(self) -> None:
+        """Copy where the problem lies."""
+        if self.problems:
+            place = self._place(self.problems[self.query_one(ProblemList).cursor])
+            self.app.copy_to_clipboard(place)
+            self.notify(f"copied {look_of(self).text(place)}", markup=False)

@@ -1,0 +1,33 @@
+"""What the records of a root tell at once: the list of containers and images, and the header's numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerscope.model.root import Daemon
+from layerscope.services import Session
+from layerscope.tui.sources.entities import EntityRow, entity_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The rows of the list, how many containers and (not intermediate) images there are, the recorded bytes of all
+    layers together, whether a daemon holds the root."""
+
+    rows: tuple[EntityRow, ...]
+    containers: int
+    images: int
+    layer_bytes: int
+    daemon: Daemon
+
+
+def read_records(session: Session) -> Records:
+    """Read the records, nothing else: no layer is looked into."""
+    containers, images = session.containers(sizes=False), session.images()
+    return Records(
+        tuple(entity_rows(containers, images)),
+        len(containers),
+        sum(not usage.intermediate for usage in images),
+        sum(layer.size or 0 for layer in session.store.layers().values()),
+        session.daemon(),
+    )

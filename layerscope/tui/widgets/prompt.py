@@ -1,0 +1,23 @@
+"""A line to type in at the bottom of a screen: what to look for, where to go."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.widgets import Input, Static
+
+from layerscope.tui.widgets.filter_bar import FilterBar
+
+
+class Prompt(FilterBar):
+    """A :class:`FilterBar` that asks for something else: ``sign`` stands before it, ``placeholder`` says what."""
+
+    def __init__(self, sign: str, placeholder: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.sign = sign
+        self.placeholder = placeholder
+
+    def compose(self) -> ComposeResult:
+        """Sign, text, what was found."""
+        yield Static(self.sign, classes="filter--sign", markup=False)
+        yield Input(placeholder=self.placeholder, compact=True)
+        yield Static("", classes="filter--found", markup=False)

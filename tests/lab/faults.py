@@ -1,0 +1,103 @@
+"""File operations counted, so that a process can be killed after any of them, or the disk be full before it.
+
+Every call by which Python changes a file system is wrapped: those of :mod:`os`, and renameat2 where the package has it.
+What a buffered file writes is seen at its ``fsync``, by which every record is brought to the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CALLS = ["chmod", "chown", "copy_file_range", "fchmod", "fchown", "fsync", "ftruncate", "lchown", "link", "mkdir", "mkfifo", "mknod", "open", "remove", "removexattr", "rename", "replace", "rmdir", "setxattr", "symlink", "truncate", "unlink", "utime", "write"]
+_CHANGES = os.O_CREAT | os.O_TRUNC
+
+
+@contextmanager
+def instrumented(before: Callable[[int, str], None], after: Callable[[int, str], None]) -> Iterator[None]:
+    """Call ``before`` and ``after`` around each operation, with its number (from 0) and name."""
+    count = 0
+
+    def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*words: Any, **more: Any) -> Any:
+            nonlocal count
+            if name == "open" and not words[1] & _CHANGES:
+                return function(*words, **more)
+            number, count = count, count + 1
+            before(number, name)
+            try:
+                return function(*words, **more)
+            finally:
+                after(number, name)
+
+        return wrapped
+
+    kept = [(os, name, getattr(os, name)) for name in CALLS]
+    for module in [module for name, module in sys.modules.items() if name.startswith("layerscope.")]:
+        if getattr(module, "renameat2", None) is not None:
+            kept.append((module, "renameat2", module.renameat2))
+    # Sets of functions that os itself keeps are asked for membership by identity.
+    supports = {name: set(getattr(os, name)) for name in ("supports_dir_fd", "supports_follow_symlinks", "supports_fd")}
+    for module, name, function in kept:
+        wrapped = wrap(name, function)
+        setattr(module, name, wrapped)
+        for group in supports:
+            if function in supports[group]:
+                getattr(os, group).add(wrapped)
+    try:
+        yield
+    finally:
+        for module, name, function in kept:
+            setattr(module, name, function)
+        for group, functions in supports.items():
+            getattr(os, group).intersection_update(functions)
+
+
+def count_steps(act: Callable[[], object]) -> list[str]:
+    """The operations that ``act`` makes, by name; done in a process of its own."""
+    names: list[str] = []
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with instrumented(lambda _number, name: names.append(name), lambda _number, _name: None):
+                act()
+            os.write(writer, " ".join(names).encode())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        text = told.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return text.split()
+
+
+def killed_after(act: Callable[[], object], step: int) -> bool:
+    """Do ``act`` in a process that is killed right after one of its operations; whether it was."""
+
+    def kill(number: int, name: str) -> None:
+        if number == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        try:
+            with instrumented(lambda _number, _name: None, kill):
+                act()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(2)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL

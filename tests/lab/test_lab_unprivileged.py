@@ -1,0 +1,131 @@
+"""A lab of an ordinary user: what is committed there is what root would have committed."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import traceback
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from layerscope.errors import CommitError, RootError
+from layerscope.services.lab import commit_options, new_lab, open_lab, save
+from layerscope.services.opening import open_root
+
+NOBODY = 65534
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="compares with a lab that root makes"),
+]
+SCRIPT = """
+echo x > /etc/motd; rm -r /srv; mkdir /srv; echo new > /srv/new; ln /etc/motd /hard; chown 1:2 /opt /etc/passwd
+chmod 4755 /etc/group; chmod 0 /etc/os-release; chown 7:8 /tmp; chmod 2711 /root; mkdir -p -m 700 /a/b; rm /var/log/app.log
+ln -s nowhere /link; chown -h 5:6 /link; mv /link /moved; chown -h 9:9 /usr/share/doc/motd; mknod /pipe p; chown 3:3 /pipe
+truncate -s 5000 /sparse; touch -d @5 /etc/motd /a /srv /srv/new /a/b /pipe /sparse
+touch -d @5 /opt /etc /etc/passwd /etc/group /etc/os-release /tmp /root /var/log /usr/share/doc / /home /hard /usr /var
+touch -h -d @5 /moved /usr/share/doc/motd; touch -d @5 /usr/share /var/log/app.log; rm /var/log/app.log; touch -d @5 /var/log
+"""
+
+
+def as_user(user: int, act: Callable[[], str]) -> str:
+    """What ``act`` says in a process of that user; all modules that it needs must be loaded already."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            os.umask(0o022)
+            os.write(writer, act().encode())
+            os._exit(0)
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode())
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        said = told.read()
+    assert os.waitpid(child, 0)[1] == 0, said
+    return said
+
+
+def make(path: Path) -> str:
+    """A lab at ``path`` with the script's changes committed; gives what was seen on the way."""
+    new_lab(path)
+    said = []
+    with open_lab(path) as lab:
+        lab.create("base:1.0", "web")
+        with lab.overlay("web") as overlay:
+            lab.shell(overlay, BytesIO(), said.append).run(SCRIPT)
+            for name in ("/etc/passwd", "/opt", "/moved", "/pipe", "/etc/group", "/hard", "/a/b"):
+                status = overlay.lstat(name)
+                said.append(f"{name} {status.st_mode:o} {status.st_uid}:{status.st_gid}")
+            said += [f"{entry.name} {entry.status.st_uid}" for entry in overlay.scandir("/")]
+        for mark in (path / "overlay2").glob("*/diff/**/*"):
+            if mark.is_char_device():  # the time of a deletion is in the tar
+                os.utime(mark, (5, 5))
+        made = lab.commit("web", "made:1", options=commit_options(created="2024-02-03T04:05:06Z"))
+        assert made.diff_id is not None
+    return "\n".join(sorted(said))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder that an ordinary user can reach and change."""
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.owner() == "root" and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    inner = tmp_path / "home"
+    inner.mkdir()
+    os.chown(inner, NOBODY, NOBODY)
+    return inner
+
+
+def tar_of(path: Path) -> dict[str, tuple[object, ...]]:
+    """The members of the top layer's tar of ``made:1``."""
+    out = BytesIO()
+    with open_root(path) as session:
+        image = session.find("made:1").image
+        assert image is not None
+        save(session, ["made:1"], out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        layer = archive.extractfile(image.diff_ids[-1].removeprefix("sha256:") + ".tar")
+        assert layer is not None
+        with tarfile.open(fileobj=BytesIO(layer.read())) as tar:
+            return {m.name: (m.type, oct(m.mode), m.uid, m.gid, m.size, m.linkname, m.mtime) for m in tar.getmembers()}
+
+
+def test_images_are_those_that_root_would_make(place: Path, tmp_path: Path) -> None:
+    ours, roots = place / "lab", tmp_path / "roots"
+    expected = make(roots)
+    make(tmp_path / "loads what is loaded late")
+    assert as_user(NOBODY, lambda: make(ours)) == expected
+    tars = [tar_of(ours), tar_of(roots)]
+    for name in tars[0].keys() | tars[1].keys():
+        assert tars[0].get(name) == tars[1].get(name), name
+    with open_root(ours) as mine, open_root(roots) as theirs:
+        found = [mine.find("made:1").image, theirs.find("made:1").image]
+    assert found[0] is not None and found[1] is not None
+    assert found[0].diff_ids == found[1].diff_ids
+    for entry in (ours / "overlay2").rglob("*"):
+        assert entry.lstat().st_uid == NOBODY
+
+
+def test_a_lab_of_root_is_not_written_to_by_others(place: Path) -> None:
+    path = place / "lab"
+    new_lab(path)
+    for folder in (path, path / "image", path / "image/overlay2"):
+        folder.chmod(0o755)
+
+    def act() -> str:
+        with pytest.raises((CommitError, RootError)) as refused, open_lab(path):
+            pass
+        return str(refused.value)
+
+    assert "root made this lab" in as_user(NOBODY, act) or "permission denied" in as_user(NOBODY, act)
+    with open_lab(path) as lab:
+        lab.create("base:1.0", "web")

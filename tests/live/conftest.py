@@ -1,0 +1,17 @@
+"""Every test here needs an engine."""
+
+from __future__ import annotations
+
+import pytest
+from engine import missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and skip them where no engine can run."""
+    reason = missing()
+    for item in items:
+        if item.path.is_relative_to(__file__.rpartition("/")[0]):
+            item.add_marker("docker")
+            item.add_marker("root")
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))

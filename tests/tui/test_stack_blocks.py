@@ -1,0 +1,82 @@
+"""The blocks of the layer stack: their names, heights and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerscope import open_root
+from layerscope.tui.sources.blocks import block_heights, blocks_of, command_title
+from layerscope.tui.sources.totals import stack_totals
+
+
+@pytest.mark.parametrize(
+    ("recorded", "written"),
+    [
+        # What the classic builder and BuildKit record for these lines of a Dockerfile.
+        ("/bin/sh -c apt-get update", "RUN apt-get update"),
+        ("/bin/sh -c #(nop) COPY file:8a89f5 in /etc/motd ", "COPY file:8a89f5 in /etc/motd"),
+        ('/bin/sh -c #(nop)  CMD ["sh"]', 'CMD ["sh"]'),
+        ("RUN /bin/sh -c apt-get update # buildkit", "RUN apt-get update"),
+        ("COPY dist/ /srv/ # buildkit", "COPY dist/ /srv/"),
+        ("/bin/tl u /opt/old", "/bin/tl u /opt/old"),
+        ("RUN set -e;\n\n  make\tall", "RUN set -e; make all"),
+    ],
+)
+def test_a_command_reads_as_in_its_dockerfile(recorded: str, written: str):
+    assert command_title(recorded) == written
+
+
+def test_a_command_of_any_length_is_bounded():
+    assert len(command_title("RUN " + "x" * 1_000_000)) <= 400
+
+
+@pytest.mark.parametrize("rows", range(1, 60))
+@pytest.mark.parametrize("sizes", [[5], [0, 0, 0], [10, 0, None, 90], [1] * 12, [1 << 40, 1, 1, 0, 3]])
+def test_heights_fill_the_lines_there_are(sizes: list[int | None], rows: int):
+    heights = block_heights(sizes, rows)
+    assert len(heights) == len(sizes)
+    assert min(heights) >= 1
+    if rows >= 2 * len(sizes) and any(sizes):
+        assert sum(heights) == rows
+    else:
+        assert sum(heights) <= max(rows, len(sizes))
+
+
+def test_heights_grow_with_the_size_in_proportion():
+    least, *_ = block_heights([0, 100, 200, 300], 3 * 4 + 60)
+    assert block_heights([0, 100, 200, 300], 3 * 4 + 60) == [least, least + 10, least + 20, least + 30]
+
+
+def test_blocks_are_single_lines_when_there_is_no_room_or_no_wish():
+    assert block_heights([7] * 30, 25) == [1] * 30
+    assert block_heights([7, 9], 40, 1) == [1, 1]
+    assert block_heights([], 40) == []
+
+
+@pytest.mark.parametrize("name", ["editor", "writer", "idle"])
+def test_the_sums_are_those_of_docker(overlay2_root: Path, name: str, sample_truth: Callable[..., Any]):
+    truth = next(each for each in sample_truth("overlay2", "api-containers") if each["Names"] == [f"/{name}"])
+    with open_root(overlay2_root) as session:
+        subject = session.find(name)
+        levels = session.levels(subject)
+        blocks = blocks_of(subject, levels, frozenset(level.number for level in levels))
+        assert blocks[0].size is None  # not recorded, so not known before it is measured
+        assert stack_totals(blocks, len(levels)).virtual is None
+        view = session.view(subject)
+        blocks = [block.measured(session.stack_level(view, block.level)) for block in blocks]
+    totals = stack_totals(blocks, len(levels))
+    assert (totals.writable or 0) == truth.get("SizeRw", 0)
+    assert totals.virtual == truth["SizeRootFs"]
+    assert stack_totals(blocks, len(levels) - 1).below_cut == truth["SizeRootFs"] - truth.get("SizeRw", 0)
+
+
+def test_a_level_without_files_is_missing(overlay2_root: Path):
+    with open_root(overlay2_root) as session:
+        subject = session.find("editor")
+        blocks = blocks_of(subject, session.levels(subject), frozenset({1, 2}))
+    assert [block.number for block in blocks if block.missing] == [6, 5, 4, 3]
+    assert [block.badge for block in blocks] == ["rw", "init", "", "", "", "base"]
