@@ -275,13 +275,14 @@ def test_absolute_links_stay_in_the_view(root: Root, ask: Ask) -> None:
     wanted = {entry["name"]: entry["sha256"] for entry in truth("overlay2", "export")["editor"]}["etc/passwd"]
     links = {
         "absolute": "/etc/passwd",
+        "data/sub/absolute": "/etc/passwd",
         "dots": "../../../../../../../../etc/passwd",
         "by-link": "/to-etc/passwd",
         "to-etc": "/etc",
     }
     for name, target in links.items():
         (root.upper / name).symlink_to(target)
-    for name in ("absolute", "dots", "by-link"):
+    for name in ("absolute", "data/sub/absolute", "dots", "by-link"):
         answer = ask("cat", f"{CONTAINER}:/{name}")
         assert answer.code == 0
         assert tree_facts.digest(answer.out) == wanted

@@ -186,3 +186,30 @@ def test_export_leaves_out_nothing_that_can_be_read(sample: Unpacked) -> None:
     assert done.returncode in (0, 1), done
     shown = {entry["path"].removeprefix("/") for entry in sample.answer("ls", "-R", "writer")}
     assert tree_facts.of_tar(done.stdout).keys() == shown
+
+
+def test_directories_that_may_not_be_read_are_told(sample: Unpacked) -> None:
+    inspected = truth(SAMPLE, "inspect-containers")
+    upper = next(entry for entry in inspected if entry["Name"] == "/editor")["GraphDriver"]["Data"]["UpperDir"]
+    closed = sample.root / upper.removeprefix("/var/lib/docker/") / "new" / "deep"
+    mode = modes.S_IMODE(closed.lstat().st_mode)
+    closed.chmod(0)
+    try:
+        if (
+            sample.user.run(
+                [sample.user.python, "-c", f"import os; os.listdir({str(closed)!r})"], sample.root
+            ).returncode
+            == 0
+        ):
+            pytest.skip("this user may read everything")
+        listed = sample.run("ls", "-R", "editor")
+        exported = sample.run("export", "editor")
+        changed = sample.run("diff", "editor")
+    finally:
+        closed.chmod(mode)
+    for done in (listed, exported, changed):
+        assert done.returncode == 1
+        assert b"new/deep" in done.stderr and b"Permission denied" in done.stderr
+    assert b"/new/deep/\n" in listed.stdout and b"/new/deep/f" not in listed.stdout
+    assert "sticky/t" in tree_facts.of_tar(exported.stdout)
+    assert b"A /new/deep\n" in changed.stdout

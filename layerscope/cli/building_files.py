@@ -65,7 +65,9 @@ def _copy_out(options: Options, source: str, target: str) -> int:
             out = Output(options.ascii)
             if out.terminal:
                 raise UsageError("a tar is not for a terminal: use a pipe")
-            told = session.export(subject, sink(out.write))
+            from layerscope.services.lab import copy_to_tar
+
+            told = copy_to_tar(session, subject, sink(out.write))
         else:
             refuse_below(Path(target), session.path)
             told = session.extract(subject, path_of(subject), Path(target))

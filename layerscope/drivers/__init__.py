@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from layerscope.drivers.aufs import Aufs
+from importlib import import_module
+
 from layerscope.drivers.base import (
     Driver,
     DriverFactory,
@@ -13,27 +14,31 @@ from layerscope.drivers.base import (
     ShortNames,
     TellsDamage,
 )
-from layerscope.drivers.btrfs import Btrfs
-from layerscope.drivers.devicemapper import DeviceMapper
-from layerscope.drivers.fuse_overlayfs import FuseOverlayfs
-from layerscope.drivers.native_snapshot import NativeSnapshot
-from layerscope.drivers.overlay import Overlay
-from layerscope.drivers.overlay2 import Overlay2
-from layerscope.drivers.overlayfs_snapshot import OverlayfsSnapshot
-from layerscope.drivers.vfs import Vfs
-from layerscope.drivers.zfs import Zfs
+from layerscope.formats.whiteout import Dialect
+from layerscope.hostfs import Directory
+
+
+def _driver(module: str, name: str) -> DriverFactory:
+    """A driver that is imported when it is needed: a root has one, and some bring readers of whole file systems."""
+
+    def make(root: Directory, dialect: Dialect) -> Driver:
+        factory: DriverFactory = getattr(import_module(f"layerscope.drivers.{module}"), name)
+        return factory(root, dialect)
+
+    return make
+
 
 DRIVERS: dict[str, DriverFactory] = {
-    "overlay2": Overlay2,
-    "overlay": Overlay,
-    "fuse-overlayfs": FuseOverlayfs,
-    "vfs": Vfs,
-    "devicemapper": DeviceMapper,
-    "btrfs": Btrfs,
-    "zfs": Zfs,
-    "aufs": Aufs,
-    "overlayfs": OverlayfsSnapshot,
-    "native": NativeSnapshot,
+    "overlay2": _driver("overlay2", "Overlay2"),
+    "overlay": _driver("overlay", "Overlay"),
+    "fuse-overlayfs": _driver("fuse_overlayfs", "FuseOverlayfs"),
+    "vfs": _driver("vfs", "Vfs"),
+    "devicemapper": _driver("devicemapper", "DeviceMapper"),
+    "btrfs": _driver("btrfs", "Btrfs"),
+    "zfs": _driver("zfs", "Zfs"),
+    "aufs": _driver("aufs", "Aufs"),
+    "overlayfs": _driver("overlayfs_snapshot", "OverlayfsSnapshot"),
+    "native": _driver("native_snapshot", "NativeSnapshot"),
 }
 SNAPSHOTTERS = frozenset({"overlayfs", "native"})
 """Those that read a containerd root; other snapshotters have the name of a graph driver, not its layout."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat as modes
+from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
 from layerscope.errors import CorruptError
@@ -101,8 +102,11 @@ class Elsewhere(Protocol):
 class MeasuresDisk(Protocol):
     """A driver whose engine counts a layer's blocks on disk, not the lengths of its files."""
 
-    def disk_usage(self, cache_id: CacheID) -> int:
-        """The bytes that a layer takes on the disk it lies on. Raises as ``Driver.open_layer``."""
+    def disk_usage(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> int:
+        """The bytes that a layer takes on the disk it lies on. Raises as ``Driver.open_layer``.
+
+        When ``cancelled`` says so the walk ends, and its result means nothing.
+        """
 
 
 class DriverFactory(Protocol):
@@ -271,7 +275,7 @@ class SnapshotFolders(LayerFolders):
         """The snapshot's files, relative to the opened root; absolute where containerd's root lies outside of it."""
         return f"{self._home.path}/{cache_id}/{self.inside}".rstrip("/")
 
-    def disk_usage(self, cache_id: CacheID) -> int:
+    def disk_usage(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> int:
         """The bytes of all blocks of a snapshot, its top directory's included, each inode once.
 
         What vanishes meanwhile is left out. Source: containerd continuity, fs/du_unix.go.
@@ -280,7 +284,7 @@ class SnapshotFolders(LayerFolders):
         blocks = top.stat_self().st_blocks
         seen: set[tuple[int, int]] = set()
         pending = [top]
-        while pending:
+        while pending and not cancelled():
             directory = pending.pop()
             try:
                 listing = list(directory.scan())

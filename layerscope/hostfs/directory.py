@@ -284,6 +284,8 @@ class Directory:
         """
         fd = self._open_regular(name)
         try:
+            if os.fstat(fd).st_size > limit:
+                raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
             data = os.read(fd, limit + 1) if limit < _ONE_READ else b""
             while len(data) <= limit and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):
                 data += more

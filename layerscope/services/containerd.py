@@ -51,7 +51,7 @@ def open_containerd(
         detection = detect(root, path)
         detection = replace(detection, faults=(*detection.faults, told))
     graph_drivers = detection.drivers
-    detection = detection.joined(halves.worlds)
+    detection = replace(detection.joined(halves.worlds), is_docker=halves.docker is not None)
     chosen = choose_driver(detection, path, driver)
     if chosen in graph_drivers or chosen not in halves.drivers:
         return Opened(root, path, detection, None)

@@ -168,7 +168,7 @@ class Contents:
             return None
         try:
             if isinstance(self.driver, MeasuresDisk):
-                return self.driver.disk_usage(container.mount_id)
+                return self.driver.disk_usage(container.mount_id, cancelled)
             if self.driver.sizes_by_walk:
                 return walked_size(self.driver.open_layer(container.mount_id), cancelled)
             levels, _ = self.levels(container)
@@ -183,7 +183,7 @@ class Contents:
             return None
         try:
             if isinstance(self.driver, MeasuresDisk):
-                return self.driver.disk_usage(level.cache_id)
+                return self.driver.disk_usage(level.cache_id, cancelled)
             if self.driver.sizes_by_walk:
                 return walked_size(self.driver.open_layer(level.cache_id), cancelled)
             return _bytes_changed_at(view, level.number, cancelled)

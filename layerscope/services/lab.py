@@ -15,6 +15,7 @@ from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.passwd import group_names, user_names
 from layerscope.formats.whiteout import dialect_for
+from layerscope.lab.chown import give_to_root
 from layerscope.lab.commit import CommitOptions, Committed, commit_container
 from layerscope.lab.containers import open_overlay, writable_layer
 from layerscope.lab.copying import copy_in, copy_tar_in
@@ -36,7 +37,10 @@ from layerscope.model.digest import ContainerID, ImageID
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem
 from layerscope.model.ref import Ref
+from layerscope.model.subject import Subject
 from layerscope.overlay.engine import Overlay
+from layerscope.services.copy_out import copy_out
+from layerscope.services.faults import told
 from layerscope.services.opening import open_root
 from layerscope.services.resolve import familiar, resolve
 from layerscope.services.session import Session
@@ -117,7 +121,7 @@ class Lab:
         try:
             return open_overlay(self._root, writable_layer(self._root, found, doing))
         except OSError as error:
-            raise CommitError(f"{doing}: {error.strerror or error}") from None
+            raise CommitError(f"{doing}: {error.strerror or error}") from error
 
     def copy_in(self, source: Path | BinaryIO, container: str, path: str, *, contents_only: bool = False) -> None:
         """Copy a file or directory of the host, or the members of a tar, into a container, as docker cp does.
@@ -177,9 +181,24 @@ class Lab:
         image = self.image(name)
         return remove_image(self._root, image, _reference_of(image, name), force)
 
+    def give_to_root(self) -> None:
+        """Turn a lab of an ordinary user into one as root makes it, fit for dockerd."""
+        give_to_root(self._root)
+
     def sweep(self) -> list[str]:
         """Remove what interrupted work left; gives the paths that went."""
         return sweep(self._root)
+
+
+def copy_to_tar(session: Session, subject: Subject, out: BinaryIO) -> list[Problem]:
+    """Write what is at the subject's path as a tar, as docker cp to ``-`` does; what can't be read is told.
+
+    Raises:
+        UsageError: there is no such path.
+    """
+    path = subject.path or "/"
+    with told(f"cannot copy {path} of {subject.name}"):
+        return copy_out(session.view(subject), path, out)
 
 
 def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = "docker") -> None:

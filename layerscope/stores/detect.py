@@ -50,7 +50,8 @@ class Detection:
     ``worlds``: graph drivers with records, the default one first; :meth:`joined` adds others. ``remapped``: names of
     directories inside that are roots of their own, for user namespaces. ``rootless``: it was most likely written by a
     daemon without privilege. ``other_worlds``: drivers of containers that no graph driver's records here belong to, as
-    in a containerd store. ``found``: some of its entries. ``faults``: what can't be read.
+    in a containerd store. ``found``: some of its entries. ``faults``: what can't be read. ``is_docker``: docker's own
+    rule for several drivers holds.
     """
 
     worlds: tuple[World, ...]
@@ -60,6 +61,7 @@ class Detection:
     features: tuple[str, ...]
     found: tuple[str, ...]
     faults: tuple[Problem, ...]
+    is_docker: bool = True
 
     @property
     def default_driver(self) -> str | None:
@@ -79,7 +81,8 @@ class Detection:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What can't be read, and what is hidden behind the default."""
-        return (*self.faults, *_hidden(self.worlds, self.other_drivers))
+        hidden = _hidden(self.worlds, self.other_drivers)
+        return (*self.faults, *(hidden if self.is_docker else (replace(one, path="", effect="") for one in hidden)))
 
     @property
     def hints_at_containerd(self) -> bool:

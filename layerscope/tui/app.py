@@ -19,7 +19,7 @@ from layerscope.services import Session
 from layerscope.tui.background import return_memory
 from layerscope.tui.keys import bindings
 from layerscope.tui.look import LookApp
-from layerscope.tui.opening import Opener, open_aside, opener
+from layerscope.tui.opening import Opened, Opener, open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.unopened import UnopenedScreen
 from layerscope.tui.theme import DEFAULT_THEME
@@ -57,7 +57,7 @@ class LayerscopeApp(LookApp[int]):
         self,
         root: Path | None = None,
         open_it: Opener | None = None,
-        opened: Future[Session] | None = None,
+        opened: Future[Opened] | None = None,
         *,
         ascii_only: bool = False,
         theme: str = DEFAULT_THEME,
@@ -98,10 +98,10 @@ class LayerscopeApp(LookApp[int]):
         except LayerscopeError as error:
             return self._unopened(error)
 
-    def _screen_for(self, session: Session) -> Screen[None]:
-        self.session = session
+    def _screen_for(self, opened: Opened) -> Screen[None]:
+        self.session = opened.session
         self._exit_code = 0
-        return ExploreScreen(session, self.shown_path, self.live)
+        return ExploreScreen(opened, self.shown_path, self.live)
 
     def _unopened(self, error: LayerscopeError) -> Screen[None]:
         self._exit_code = error.exit_code

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from layerscope.services import Session
+    from layerscope.tui.sources.first_look import FirstLook
 
 Opener = Callable[[], "Session"]
+_LINES_FOR_OTHERS = 15
+
+
+class Opened(NamedTuple):
+    """A root, and what is to be seen of it first (None: to be read by the screen)."""
+
+    session: Session
+    first: FirstLook | None
 
 
 def opener(root: Path | None, driver: str | None = None, xattr_prefix: str | None = None) -> Opener:
@@ -20,21 +30,22 @@ def opener(root: Path | None, driver: str | None = None, xattr_prefix: str | Non
     def open_it() -> Session:
         from layerscope.services import open_root
 
-        session = open_root(root, driver=driver, xattr_prefix=xattr_prefix)
-        session.containers(sizes=False)  # read now what the first look needs: a session keeps its records
-        session.images()
-        return session
+        return open_root(root, driver=driver, xattr_prefix=xattr_prefix)
 
     return open_it
 
 
-def open_aside(open_it: Opener) -> Future[Session]:
-    """Call an opener on a thread of its own."""
-    opened: Future[Session] = Future()
+def open_aside(open_it: Opener) -> Future[Opened]:
+    """Call an opener on a thread of its own, and read there what a screen of this terminal's size shows first."""
+    opened: Future[Opened] = Future()
+    room = 2 * max(8, shutil.get_terminal_size((120, 40)).lines - _LINES_FOR_OTHERS)
 
     def run() -> None:
         try:
-            opened.set_result(open_it())
+            session = open_it()
+            from layerscope.tui.sources.first_look import first_look
+
+            opened.set_result(Opened(session, first_look(session, room)))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
             opened.set_exception(error)
 

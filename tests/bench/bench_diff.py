@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "live"))
-from engine import Engine, Tar, busybox, docker_client, missing
+from engine import Engine, docker_client, minimal_tar, missing
 
 pytestmark = [
     pytest.mark.bench,
@@ -43,11 +43,7 @@ done
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """An engine with an image of many files."""
-    tar = Tar()
-    program = busybox()
-    assert program is not None
-    tar.folder("bin")
-    tar.add("bin/busybox", program.read_bytes(), mode=0o755)
+    tar = minimal_tar()
     tar.folder("tree")
     for folder in range(FOLDERS):
         tar.folder(f"tree/folder{folder:04}")

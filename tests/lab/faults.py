@@ -15,7 +15,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-CALLS = ["chmod", "chown", "copy_file_range", "fchmod", "fchown", "fsync", "ftruncate", "lchown", "link", "mkdir", "mkfifo", "mknod", "open", "remove", "removexattr", "rename", "replace", "rmdir", "setxattr", "symlink", "truncate", "unlink", "utime", "write"]
+CALLS = (
+    *(
+        "chmod",
+        "chown",
+        "copy_file_range",
+        "fchmod",
+        "fchown",
+        "fsync",
+        "ftruncate",
+        "lchown",
+        "link",
+        "mkdir",
+        "mkfifo",
+    ),
+    *("mknod", "open", "remove", "removexattr", "rename", "replace", "rmdir", "setxattr", "symlink", "truncate"),
+    *("unlink", "utime", "write"),
+)
 _CHANGES = os.O_CREAT | os.O_TRUNC
 
 
@@ -72,7 +88,7 @@ def count_steps(act: Callable[[], object]) -> list[str]:
                 act()
             os.write(writer, " ".join(names).encode())
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the parent is told by the status
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -95,7 +111,7 @@ def killed_after(act: Callable[[], object], step: int) -> bool:
         try:
             with instrumented(lambda _number, _name: None, kill):
                 act()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the parent is told by the status
             traceback.print_exc()
             os._exit(2)
         os._exit(0)

@@ -116,7 +116,8 @@ def test_an_engine_takes_a_lab_for_its_own(engine: Engine) -> None:
     assert "changed\n" in engine.logs("web")
     first = engine.commit("web", "theirs:1")
     saved = engine.call("GET", "/images/shop%2Fweb:1/get")
-    assert "manifest.json" in tarfile.open(fileobj=io.BytesIO(saved)).getnames()
+    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+        assert "manifest.json" in archive.getnames()
     for name in ("web", again):
         engine.call("DELETE", f"/containers/{name}")
     for name in (first, "shop/web:1", "shop/base:1", "base:1.0"):
@@ -130,7 +131,8 @@ def test_an_engine_takes_a_lab_for_its_own(engine: Engine) -> None:
 
 def test_an_engine_exports_what_the_shell_made(engine: Engine) -> None:
     engine.start()
-    members = {member.name: member for member in tarfile.open(fileobj=io.BytesIO(engine.export("web")))}
+    with tarfile.open(fileobj=io.BytesIO(engine.export("web"))) as archive:
+        members = {member.name: member for member in archive}
     assert sorted(members[name].size for name in ("etc/motd", "deep/hard")) == [0, len("changed\n")]
     assert "data/gone" not in members and "tree/old" not in members
     assert modes.S_IMODE(members["data/kept"].mode) == 0o600

@@ -1,4 +1,4 @@
-"""What bad input gets: an error that names the member and the rule, exit 4 (2 for what was typed), the root as it was."""
+"""What bad input gets: an error that names the member and the rule, exit 4 (2 for typed things), the root as it was."""
 
 from __future__ import annotations
 

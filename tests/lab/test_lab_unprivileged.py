@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,17 +17,18 @@ from layerscope.services.lab import commit_options, new_lab, open_lab, save
 from layerscope.services.opening import open_root
 
 NOBODY = 65534
+Call = Callable[..., Any]
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="compares with a lab that root makes"),
 ]
 SCRIPT = """
 echo x > /etc/motd; rm -r /srv; mkdir /srv; echo new > /srv/new; ln /etc/motd /hard; chown 1:2 /opt /etc/passwd
-chmod 4755 /etc/group; chmod 0 /etc/os-release; chown 7:8 /tmp; chmod 2711 /root; mkdir -p -m 700 /a/b; rm /var/log/app.log
-ln -s nowhere /link; chown -h 5:6 /link; mv /link /moved; chown -h 9:9 /usr/share/doc/motd; mknod /pipe p; chown 3:3 /pipe
-truncate -s 5000 /sparse; touch -d @5 /etc/motd /a /srv /srv/new /a/b /pipe /sparse
-touch -d @5 /opt /etc /etc/passwd /etc/group /etc/os-release /tmp /root /var/log /usr/share/doc / /home /hard /usr /var
-touch -h -d @5 /moved /usr/share/doc/motd; touch -d @5 /usr/share /var/log/app.log; rm /var/log/app.log; touch -d @5 /var/log
+chmod 4755 /etc/group; chmod 0 /etc/os-release; chown 7:8 /tmp; chmod 2711 /root; mkdir -p -m 700 /a/b
+ln -s nowhere /link; chown -h 5:6 /link; mv /link /moved; chown -h 9:9 /usr/share/doc/motd; mknod /pipe p
+chown 3:3 /pipe; truncate -s 5000 /sparse; rm /var/log/app.log
+touch -d @5 /etc/motd /a /srv /srv/new /a/b /pipe /sparse /opt /etc /etc/passwd /etc/group /etc/os-release /tmp /root
+touch -d @5 /var/log /usr/share/doc / /home /hard /usr /usr/share /var; touch -h -d @5 /moved /usr/share/doc/motd
 """
 
 
@@ -42,7 +44,7 @@ def as_user(user: int, act: Callable[[], str]) -> str:
             os.umask(0o022)
             os.write(writer, act().encode())
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the parent is told what it was
             os.write(writer, traceback.format_exc().encode())
             os._exit(1)
     os.close(writer)
@@ -113,6 +115,48 @@ def test_images_are_those_that_root_would_make(place: Path, tmp_path: Path) -> N
     assert found[0].diff_ids == found[1].diff_ids
     for entry in (ours / "overlay2").rglob("*"):
         assert entry.lstat().st_uid == NOBODY
+
+
+def lies(path: Path) -> dict[str, tuple[object, ...]]:
+    """How everything lies on disk, ids left out of the paths; contents of small files."""
+    found: dict[str, tuple[object, ...]] = {}
+    with open_root(path) as session:
+        web = session.find("web").container
+        made = session.find("made:1").image
+        assert web is not None and made is not None
+        layers = [session.store.layers()[chain].cache_id for chain in made.chain_ids]
+    named = {str(name): f"layer {number}" for number, name in enumerate([*layers, web.init_id, web.mount_id])}
+    for folder, names, files in os.walk(path / "overlay2"):
+        for name in [*names, *files]:
+            entry = Path(folder, name)
+            parts = entry.relative_to(path / "overlay2").parts
+            if parts[0] not in named or (len(parts) > 1 and parts[1] in ("link", "lower", "work")):
+                continue
+            status = entry.lstat()
+            attributes = {
+                key: os.getxattr(entry, key, follow_symlinks=False)
+                for key in os.listxattr(entry, follow_symlinks=False)
+            }
+            key = "/".join([named[parts[0]], *parts[1:]])
+            found[key] = (oct(status.st_mode), status.st_uid, status.st_gid, status.st_rdev, attributes)
+    return found
+
+
+def test_a_lab_given_to_root_lies_as_root_would_have_made_it(place: Path, tmp_path: Path, call: Call) -> None:
+    ours, roots = place / "lab", tmp_path / "roots"
+    make(roots)
+    make(tmp_path / "loads what is loaded late")
+    as_user(NOBODY, lambda: make(ours))
+    tars = tar_of(ours)
+    for _ in range(2):
+        assert call("lab", "chown", root=ours).code == 0
+        assert lies(ours) == lies(roots)
+    assert tar_of(ours) == tars
+    for entry in ours.rglob("*"):
+        if "diff" not in entry.parts:
+            assert entry.lstat().st_uid == 0, entry
+    with open_lab(ours) as lab:
+        lab.create("made:1", "again")
 
 
 def test_a_lab_of_root_is_not_written_to_by_others(place: Path) -> None:

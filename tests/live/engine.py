@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 60.0
 
 
+@cache
 def missing() -> str | None:
-    """Why no engine can be started here, or None."""
+    """Why no engine can run containers here, or None. Where all is installed one is started, to see."""
     if os.geteuid() != 0:
         return "starting a dockerd needs root"
     for program in ("dockerd", "containerd", "runc"):
@@ -34,7 +36,31 @@ def missing() -> str | None:
             return f"{program} is not installed in {PROGRAMS}"
     if busybox() is None:
         return "no static busybox to run in containers (apt-get install busybox-static)"
+    return _failure()
+
+
+def _failure() -> str | None:
+    """Why a container can't be run although everything is installed, such as in a container without privilege."""
+    engine = Engine()
+    try:
+        engine.start()
+        engine.import_image(minimal_tar().bytes(), "probe/base:1")
+        engine.shell("probe/base:1", "true")
+    except (RuntimeError, AssertionError, OSError, ApiError, http.client.HTTPException) as error:
+        return f"dockerd can't run containers here: {' '.join(str(error).split())[-300:]}"
+    finally:
+        engine.remove()
     return None
+
+
+def minimal_tar() -> Tar:
+    """A tar with a shell and its commands; more may be added."""
+    program = busybox()
+    assert program is not None
+    tar = Tar()
+    tar.folder("bin")
+    tar.add("bin/busybox", program.read_bytes(), mode=0o755)
+    return tar
 
 
 def busybox() -> Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import tree_facts
-from engine import Engine, Tar, busybox
+from engine import Engine, minimal_tar
 from world import setter
 
 from layerscope import open_root
@@ -67,11 +67,7 @@ def random_operation(rng: random.Random) -> str:
 
 def random_base(rng: random.Random) -> bytes:
     """A small random tree, with a busybox beside it."""
-    tar = Tar()
-    program = busybox()
-    assert program is not None
-    tar.folder("bin")
-    tar.add("bin/busybox", program.read_bytes(), mode=0o755)
+    tar = minimal_tar()
     if (tool := setter()) is not None:
         tar.add("bin/tl", tool, mode=0o755)
     tar.folder("t")

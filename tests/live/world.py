@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine import Engine, Tar, busybox
+from engine import Engine, Tar, minimal_tar
 
 SAMPLE = Path(__file__).parents[1] / "data" / "overlay2" / "root.tar.gz"
 CAPABILITY = b"\x01\x00\x00\x02\x00\x20" + b"\x00" * 14
@@ -36,11 +36,7 @@ def setter() -> bytes | None:
 
 def base_tar() -> bytes:
     """A root file system with one of each kind of entry."""
-    program = busybox()
-    assert program is not None
-    tar = Tar()
-    tar.folder("bin")
-    tar.add("bin/busybox", program.read_bytes(), mode=0o755)
+    tar = minimal_tar()
     if (tool := setter()) is not None:
         tar.add("bin/tl", tool, mode=0o755)
     tar.add("bin/capable", b"#!", mode=0o755, xattrs={"security.capability": CAPABILITY.decode("latin-1")})
@@ -95,6 +91,7 @@ printf 'SAME-SIZE as imported\n' > same-size; touch -d '2024-01-02 03:04:05' sam
 touch touch
 chmod 600 chmod
 chown 1000:1001 chown
+chown 0:0 /bin/capable
 ln link-me linked
 truncate -s 0 truncate
 echo x >> second-name

@@ -254,7 +254,10 @@ class Content:
         """Every manifest below ``target``, in the order of its index, those whose bytes aren't here included."""
         found: list[ManifestContent] = []
         pending: list[tuple[Descriptor, int]] = [(target, 0)]
-        while pending and len(found) < _MOST_MANIFESTS:
+        # Counted by what is looked at: an index that names itself would have no end.
+        looked_at = 0
+        while pending and looked_at < _MOST_MANIFESTS:
+            looked_at += 1
             descriptor, depth = pending.pop()
             blob = self.blob(descriptor)
             if blob is None:

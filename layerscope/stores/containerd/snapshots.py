@@ -130,12 +130,12 @@ def read_snapshots(root: Directory, snapshotter: str, metadata: Metadata, namesp
         for key, bucket in records
     }
     known = metadata.namespace(namespace).snapshots.get(snapshotter, {})
-    mine = {key: one for key, one in stored.items() if key.startswith(f"{namespace}/") and key.count("/") > 1}
+    mine = {key: one for key, one in stored.items() if key.startswith(f"{namespace}/")}
     claimed = {record.name for record in known.values()}
     lost = [] if metadata.sound else [one for key, one in mine.items() if key not in claimed]
-    user_keys = {one.key: _user_key(one.key) for one in lost}
+    user_keys = {one.key: _user_key(one.key, namespace) for one in lost}
     user_keys.update((record.name, key) for key, record in known.items())
-    join = _Join(stored, user_keys, metadata.path, database.path, database.sound)
+    join = _Join(stored, user_keys, namespace, metadata.path, database.path, database.sound)
     found = {key: join.snapshot(record) for key, record in known.items()}
     for one in sorted(lost, key=lambda one: one.id or 0):
         key = user_keys[one.key]
@@ -152,9 +152,9 @@ def read_snapshots(root: Directory, snapshotter: str, metadata: Metadata, namesp
     )
 
 
-def _user_key(stored_key: str) -> str:
+def _user_key(stored_key: str, namespace: str) -> str:
     """The namespace's own key in ``<namespace>/<counter>/<key>``."""
-    return stored_key.split("/", 2)[2]
+    return stored_key.removeprefix(f"{namespace}/").partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ class _Join:
 
     stored: Mapping[str, StoredSnapshot]
     user_keys: Mapping[str, str]
+    namespace: str
     names_path: str
     records_path: str
     records_sound: bool
@@ -206,7 +207,7 @@ class _Join:
         if not one.parent:
             return None
         known = self.user_keys.get(one.parent)
-        return known if known is not None else one.parent.split("/", 2)[-1]
+        return known if known is not None else _user_key(one.parent, self.namespace)
 
     def _faults(self, one: StoredSnapshot, key: str) -> tuple[Problem, ...]:
         wrong = []

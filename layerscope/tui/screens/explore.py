@@ -17,15 +17,16 @@ from layerscope.model.subject import Subject
 from layerscope.services import Session
 from layerscope.tui.disk_watch import DiskWatch
 from layerscope.tui.keys import bindings
+from layerscope.tui.opening import Opened
 from layerscope.tui.screens.explore_keys import ExploreKeys
+from layerscope.tui.sources.stack import Shown, Stack, stack_of
 from layerscope.tui.widgets.entities import EntityList
 from layerscope.tui.widgets.entities_pane import EntitiesPane
-from layerscope.tui.widgets.files_pane import Shown
 from layerscope.tui.widgets.header import HeaderBar, RootLine
 from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.stack import LayerStack
-from layerscope.tui.widgets.stack_pane import Stack, StackPane
+from layerscope.tui.widgets.stack_pane import StackPane
 from layerscope.tui.widgets.states import Empty, Failure
 from layerscope.tui.widgets.tree_pane import TreePane
 
@@ -59,9 +60,10 @@ class ExploreScreen(ExploreKeys):
             self.key = key
             self.moved = moved
 
-    def __init__(self, session: Session, shown_path: str | None = None, live: bool = True) -> None:
+    def __init__(self, opened: Opened, shown_path: str | None = None, live: bool = True) -> None:
         super().__init__()
-        self.session = session
+        self.session = opened.session
+        self._first = opened.first
         self.stack: Stack | None = None
         self.layer_only = False
         self._shown_path = shown_path
@@ -81,8 +83,18 @@ class ExploreScreen(ExploreKeys):
         yield KeyBar(hidden=("layer.commit",))
 
     def on_mount(self) -> None:
-        """Begin with the records."""
-        self.show_session(self.session)
+        """Begin with what was read already, else with the records."""
+        first, self._first = self._first, None
+        if first is None:
+            self.show_session(self.session)
+            return
+        stack = first.stack
+        self.stack, self._key = stack, stack.key
+        self.query_one(EntitiesPane).take(self.session, first.records, stack.key)
+        self.query_one(StackPane).show(self.session, stack, stack.height)
+        shown = Shown(stack, stack.height, False)
+        self.query_one(TreePane).show(shown, (first.source, first.opened))
+        self._follow_disk(stack)
 
     def on_unmount(self) -> None:
         """Nobody looks any more."""
@@ -145,7 +157,7 @@ class ExploreScreen(ExploreKeys):
         """Look at another subject, at the cut where it was left."""
         await asyncio.sleep(delay)
         try:
-            self.stack = stack = await asyncio.to_thread(self._stack_of, subject)
+            self.stack = stack = await asyncio.to_thread(stack_of, self.session, subject)
         except (LayerscopeError, OSError) as error:
             self.query_one(StackPane).state = Failure(str(error))
             self.go_on()
@@ -157,8 +169,10 @@ class ExploreScreen(ExploreKeys):
         if self._watch is not None:
             self._watch.start(self.session, stack.levels, lambda moved: self.post_message(self.DiskMoved(key, moved)))
 
-    def _stack_of(self, subject: Subject) -> Stack:
-        return Stack(subject, self.session.levels(subject), self.session.view(subject))
+    def _follow_disk(self, stack: Stack) -> None:
+        if self._watch is not None:
+            key = stack.key
+            self._watch.start(self.session, stack.levels, lambda moved: self.post_message(self.DiskMoved(key, moved)))
 
     @on(LayerStack.CutChanged)
     def follow_cut(self, event: LayerStack.CutChanged) -> None:

@@ -20,7 +20,7 @@ from layerscope.tui.widgets.stack import LayerStack
 from layerscope.tui.widgets.tree_pane import TreePane
 
 if TYPE_CHECKING:
-    from layerscope.tui.widgets.stack_pane import Stack
+    from layerscope.tui.sources.stack import Stack
 
 PANES = ("entities", "layers", "tree", "details")
 _OFF = "off: this root is opened read-only"

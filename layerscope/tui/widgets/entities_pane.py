@@ -57,6 +57,10 @@ class EntitiesPane(Pane):
         except (LayerscopeError, OSError) as error:
             self.state = Failure(str(error))
             return
+        self.take(session, records, key)
+
+    def take(self, session: Session, records: Records, key: str) -> None:
+        """List what was read already."""
         rows = list(records.rows)
         self.state = None if rows else Empty("nothing here yet", "this root has no containers and no images")
         if rows and key not in {row.key for row in rows}:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
 
 from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
 
-from layerscope.model.subject import Subject
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.arrangement import Arrangement
-from layerscope.tui.sources.file_row import FileRow, surroundings
+from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.sources.files import FileSource, Tick
+from layerscope.tui.sources.stack import Shown
 from layerscope.tui.sources.unfolding import changed_folders
 from layerscope.tui.widgets.merged_tree import MergedTree
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.reading import read_on_thread
-from layerscope.tui.widgets.stack_pane import Stack
 from layerscope.tui.widgets.states import Empty, Failure, Loading
 from layerscope.tui.widgets.tree_rows import TreeRow, TreeRows
 
@@ -26,25 +24,6 @@ _MOST_UNFOLDED_AGAIN = 200
 _MANY_ROWS = 10_000
 _SOURCES_KEPT = 8
 _ROWS_KEPT = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the tree shows: a stack up to level ``cut``, or that level alone."""
-
-    stack: Stack
-    cut: int
-    layer_only: bool
-
-    @property
-    def key(self) -> tuple[str, int, bool]:
-        """What tells it from others."""
-        return self.stack.key, self.cut, self.layer_only
-
-    @property
-    def subject(self) -> Subject:
-        """The subject, cut there."""
-        return replace(self.stack.subject, cut=self.cut)
 
 
 class FilesPane(Pane):
@@ -96,8 +75,11 @@ class FilesPane(Pane):
         return self.files.source
 
     # ------------------------------------------------------------------ what is shown
-    def show(self, shown: Shown) -> None:
-        """Show the files of another stack, another cut or mode; folds and cursor stay where they can."""
+    def show(self, shown: Shown, first: tuple[FileSource, frozenset[str]] | None = None) -> None:
+        """Show the files of another stack, another cut or mode; folds and cursor stay where they can.
+
+        ``first`` are files that were read already, and the directories to unfold.
+        """
         self.shown = shown
         glyphs = look_of(self).glyphs
         if shown.layer_only:
@@ -106,7 +88,13 @@ class FilesPane(Pane):
             levels = f"layers 1–{shown.cut}" if shown.cut > 1 else "layer 1"
             levels = levels.replace("–", "-") if glyphs.ascii_only else levels
             self.set_title(f"Merged view {glyphs.separator} {levels}")
-        self._load(shown)
+        if first is None:
+            self._load(shown)
+            return
+        source, opened = first
+        tree = TreeRows(source.children, set(opened))
+        self._keep(shown, source, tree)
+        self.adopt(source, tree)
 
     def forget(self) -> None:
         """Read everything anew when it is shown again."""
@@ -116,9 +104,7 @@ class FilesPane(Pane):
     async def _load(self, shown: Shown) -> None:
         first_time = shown.stack.key not in self.folds
         opened = set(self.folds.get(shown.stack.key, ()))
-        source = self.sources.get(shown.key) or FileSource(
-            shown.stack.view, shown.cut, shown.layer_only, surroundings(shown.stack.subject, shown.stack.levels)
-        )
+        source = self.sources.get(shown.key) or shown.source()
         source.arrangement = self.arrangement
         room = 2 * self.files.page_rows
 

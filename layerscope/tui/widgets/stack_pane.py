@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.worker import get_current_worker
 
 from layerscope.errors import LayerscopeError
-from layerscope.model.level import Level
-from layerscope.model.subject import StackLevel, Subject
-from layerscope.overlay import MergedView
+from layerscope.model.subject import StackLevel
 from layerscope.services import Session
 from layerscope.tui.background import LANE
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.blocks import Block, blocks_of
-from layerscope.tui.sources.entities import subject_key
+from layerscope.tui.sources.stack import Stack
 from layerscope.tui.sources.totals import stack_totals
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.stack import LayerStack
@@ -25,25 +21,6 @@ from layerscope.tui.widgets.states import Empty
 from layerscope.tui.widgets.totals import LevelCaption, TotalsLine
 
 _MOST_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A subject with its levels (base first) and the view of all of them."""
-
-    subject: Subject
-    levels: tuple[Level, ...]
-    view: MergedView
-
-    @property
-    def key(self) -> str:
-        """What tells the subject from others."""
-        return subject_key(self.subject)
-
-    @property
-    def height(self) -> int:
-        """The number of the top level."""
-        return self.levels[-1].number if self.levels else 0
 
 
 class StackPane(Pane):
