@@ -8,18 +8,17 @@ Writes ``screenshots/NAME.svg``. The same root and keys give the same picture.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from textual.pilot import Pilot
 
 from layerscope.services.demo import demo_root
 from layerscope.tui.app import LayerscopeApp
 
 HERE = Path(__file__).parent
 DARK, LIGHT = "layerscope-dark", "layerscope-light"
-TO_NGINX = ("3", "slash", *"nginx.conf", "enter", "escape")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Picture:
 PICTURES = {
     "explore-120x40": Picture((120, 40), DARK, ("down", "down")),
     "explore-120x40-light": Picture((120, 40), LIGHT, ("down", "down")),
-    "explore-80x24": Picture((80, 24), DARK, ("down", "down")),
+    "explore-80x24": Picture((80, 24), DARK, ("1", "down", "down", "enter", "3")),
     "explore-200x55": Picture((200, 55), DARK, ("down", "down")),
     "cut-120x40": Picture((120, 40), DARK, ("down", "down", "2", "down", "down", "down", "down")),
 }
@@ -42,7 +41,7 @@ PICTURES = {
 
 async def take(name: str, picture: Picture, root: Path) -> None:
     """Drive the program to where the picture is, and keep the screen."""
-    app = LayerscopeApp(root, theme=picture.theme)
+    app = LayerscopeApp(root, theme=picture.theme, live=False, shown_path="demo")
     async with app.run_test(size=picture.size) as pilot:
         await settle(app, pilot)
         for key in picture.keys:
@@ -51,23 +50,20 @@ async def take(name: str, picture: Picture, root: Path) -> None:
         app.save_screenshot(f"{name}.svg", str(HERE))
 
 
-async def settle(app: LayerscopeApp, pilot: object) -> None:
-    """Wait until nothing is being read any more."""
+async def settle(app: LayerscopeApp, pilot: Pilot[int]) -> None:
+    """Wait until nothing is being read any more, and the last frame is drawn."""
     for _ in range(3):
-        await app.workers.wait_for_complete()
-        await pilot.pause(0.15)  # type: ignore[attr-defined]
+        await pilot.pause(0.15)
+        while any(worker.is_running for worker in app.workers):
+            await pilot.pause(0.05)
 
 
 def main() -> None:
     """Make the named pictures, or all."""
     wanted = sys.argv[1:] or list(PICTURES)
-    with tempfile.TemporaryDirectory() as folder:
-        os.symlink(demo_root(), Path(folder, "demo"))
-        os.chdir(folder)
-        for name in wanted:
-            asyncio.run(take(name, PICTURES[name], Path("demo")))
-            print(f"screenshots/{name}.svg")
-        os.chdir("/")
+    for name in wanted:
+        asyncio.run(take(name, PICTURES[name], demo_root()))
+        print(f"screenshots/{name}.svg")
 
 
 if __name__ == "__main__":

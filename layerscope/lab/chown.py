@@ -18,7 +18,7 @@ from pathlib import Path
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, SIDE_RECORD, OverrideStat
-from layerscope.formats.whiteout import TRUSTED, USER
+from layerscope.formats.whiteout import TRUSTED, USER, is_whiteout_device
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.marker import MARKER, write_marker_text
@@ -98,7 +98,7 @@ def _give(directory: Directory, name: str, path: str, stat: os.stat_result, owne
         if plain:
             _set(directory, name, OVERRIDE_STAT, kept.encode())
     _chown(directory, name, kept.uid, kept.gid)
-    if plain:
+    if not (modes.S_ISLNK(stat.st_mode) or is_whiteout_device(stat)):
         with directory.held() as fd:
             os.chmod(name, kept.permissions, dir_fd=fd)
     for key, value in directory.xattrs(name).items():

@@ -128,9 +128,7 @@ class LayerMaker:
         """The directory of a layer that is there, or was made in this transaction."""
         return self._made.get(chain) or recorded_cache_id(self._root.disk, chain)
 
-    def make(
-        self, tar: BinaryIO, parent: ChainID | None, *, shown: str = "", unless: DiffID | None = None
-    ) -> NewLayer:
+    def make(self, tar: BinaryIO, parent: ChainID | None, *, shown: str = "", unless: DiffID | None = None) -> NewLayer:
         """The layer of a tar (plain or compressed), on top of ``parent``.
 
         Args:

@@ -1,4 +1,4 @@
-"""One file or tree of a view as a tar, as ``docker cp CONTAINER:PATH -`` writes it: names begin with PATH's last one."""
+"""One file or tree of a view as a tar, as ``docker cp CONTAINER:PATH -`` writes it: names begin with its last part."""
 
 from __future__ import annotations
 

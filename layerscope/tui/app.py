@@ -16,7 +16,7 @@ from textual.screen import Screen
 
 from layerscope.errors import LayerscopeError
 from layerscope.services import Session
-from layerscope.tui.background import return_memory
+from layerscope.tui.background import first_look_is_there, return_memory
 from layerscope.tui.keys import bindings
 from layerscope.tui.look import LookApp
 from layerscope.tui.opening import Opened, Opener, open_aside, opener
@@ -141,6 +141,7 @@ class LayerscopeApp(LookApp[int]):
     @on(ExploreScreen.FirstLook)
     def started(self) -> None:
         """Everything is there that stays for good: look for garbage among the rest from now on."""
+        first_look_is_there()
         gc.freeze()
         gc.enable()
         return_memory()

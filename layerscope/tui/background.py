@@ -13,6 +13,9 @@ LANE = threading.Lock()
 """Held by a thread while it looks through one more directory or level in the background: large directories cost
 memory, and two of them at a time twice as much."""
 
+_started = threading.Event()
+_LONGEST_WAIT = 2.0
+
 _PIECE = 8_192
 _MANY = 20_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -29,6 +32,16 @@ def sort_gently(rows: Sequence[RowT], key: Callable[[RowT], Any]) -> list[RowT]:
             for place in range(0, len(pieces), 2)
         ]
     return pieces[0] if pieces else []
+
+
+def wait_for_first_look() -> None:
+    """Wait on a thread until there is something to be seen, so that what can wait doesn't hold it up."""
+    _started.wait(_LONGEST_WAIT)
+
+
+def first_look_is_there() -> None:
+    """Let the others go on."""
+    _started.set()
 
 
 def keep(count: int) -> None:

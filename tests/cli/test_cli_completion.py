@@ -77,7 +77,7 @@ SHELLS = [
 def test_verbs(ask: object, shell_environment: dict[str, str]) -> None:
     assert callable(ask)
     assert ask("layerscope di", shell_environment) == ["diff"]
-    assert {"info", "images", "inspect"} == set(ask("layerscope i", shell_environment))
+    assert {"info", "images", "import", "inspect"} == set(ask("layerscope i", shell_environment))
 
 
 @pytest.mark.parametrize("ask", SHELLS)

@@ -202,7 +202,8 @@ def test_trees(engine: Containerd, snapshotter: str) -> None:
 def test_changes(engine: Containerd, snapshotter: str) -> None:
     """containerd's own comparison of the two trees, as the layer that a commit would make."""
     made = engine.ctr("snapshots", "--snapshotter", snapshotter, "diff", f"on-{snapshotter}")
-    names = [member.name.strip("/") for member in tarfile.open(fileobj=io.BytesIO(gzip.decompress(made))).getmembers()]
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(made))) as tar:
+        names = [member.name.strip("/") for member in tar]
     gone = {name.replace("/.wh.", "/") for name in names if "/.wh." in name}
     there = {name for name in names if "/.wh." not in name}
     with open_root(engine.root, driver=snapshotter) as session:

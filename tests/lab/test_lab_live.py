@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from live.engine import ApiError, Engine, Tar, busybox, docker_client, missing
+from test_lab_unprivileged import NOBODY, as_user, make
 
 from layerscope.cli.main import run
 from layerscope.services.lab import new_lab, open_lab
@@ -225,6 +226,36 @@ def test_a_real_root_is_written_to_only_when_asked(capfd: pytest.CaptureFixture[
         assert real.diff("web") == [("A", "/x")]
     finally:
         real.remove()
+
+
+def test_an_engine_takes_a_lab_that_was_given_to_root(tmp_path: Path) -> None:
+    made = Engine()
+    try:
+        made.home.chmod(0o755)
+        (made.home / "user").mkdir()
+        os.chown(made.home / "user", NOBODY, NOBODY)
+        path = made.home / "user" / "lab"
+        make(tmp_path / "loads what is loaded late")
+        as_user(NOBODY, lambda: make(path))
+        with open_root(path) as session:
+            image = session.find("made:1").image
+            changes = [(change.kind.value, f"/{change.path}") for change in session.changes(session.find("web"))]
+        layerscope("lab", "chown", "--root", path)
+        path.rename(made.root)
+        made.start()
+        assert image is not None
+        assert made.get("/images/made:1/json")["Id"] == image.id
+        theirs = made.diff("web")
+        assert [path for _kind, path in theirs] == [path for _kind, path in changes]
+        with tarfile.open(fileobj=io.BytesIO(made.export("web"))) as archive:
+            members = {member.name: member for member in archive}
+        assert (members["etc/passwd"].uid, members["etc/passwd"].gid) == (1, 2)
+        assert modes.S_IMODE(members["etc/group"].mode) == 0o4755
+        assert modes.S_IMODE(members["etc/os-release"].mode) == 0
+        assert (members["moved"].uid, members["usr/share/doc/motd"].uid) == (5, 9)
+        assert members["home/ada"].uid == 1000
+    finally:
+        made.remove()
 
 
 # ---------------------------------------------------------------------- archives

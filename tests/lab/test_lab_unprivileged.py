@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import layerscope.lab.owned_overlay  # noqa: F401 - loaded while this process may read Python's own files
 from layerscope.errors import CommitError, RootError
 from layerscope.services.lab import commit_options, new_lab, open_lab, save
 from layerscope.services.opening import open_root

@@ -69,7 +69,8 @@ class ContainerdStore:
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong, each once; reads what has not been read yet."""
-        found = [problem for image in self.images() for problem in image.problems]
+        found = list(whole.half_problems(self))
+        found += [problem for image in self.images() for problem in image.problems]
         found += [problem for container in self.containers() for problem in container.problems]
         found += [problem for layer in self.layers().values() for problem in layer.problems]
         found += [problem for snapshot in self.snapshots.by_key.values() for problem in snapshot.problems]

@@ -139,8 +139,8 @@ def _features(store: ContainerdStore) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------------- what lies about, and what is missing
-def problems(store: ContainerdStore) -> Iterator[Problem]:
-    """What is wrong with no single image or container."""
+def half_problems(store: ContainerdStore) -> Iterator[Problem]:
+    """What is missing of the store as a whole."""
     halves, found = store.halves, store.halves.containerd
     if found is None:
         places = "; ".join(halves.tried) or "no place"
@@ -156,6 +156,13 @@ def problems(store: ContainerdStore) -> Iterator[Problem]:
     if halves.docker is not None and not found.proofs and store.containers():
         what = "holds nothing of this docker root's containers: it may be another host's"
         yield Problem(str(found.path), what, "what is shown may not belong together", severity=Severity.WARNING)
+
+
+def problems(store: ContainerdStore) -> Iterator[Problem]:
+    """What is wrong with no single image or container."""
+    found = store.halves.containerd
+    if found is None:
+        return
     yield from found.metadata.problems
     yield from store.snapshots.problems
     yield from store.content.problems if store.content is not None else ()

@@ -166,8 +166,7 @@ class ExploreScreen(ExploreKeys):
         cut = min(self._cuts.get(key, stack.height), stack.height)
         self.query_one(StackPane).show(self.session, stack, cut)
         self._show_tree(cut)
-        if self._watch is not None:
-            self._watch.start(self.session, stack.levels, lambda moved: self.post_message(self.DiskMoved(key, moved)))
+        self._follow_disk(stack)
 
     def _follow_disk(self, stack: Stack) -> None:
         if self._watch is not None:

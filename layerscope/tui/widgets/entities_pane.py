@@ -12,7 +12,7 @@ from textual.worker import get_current_worker
 
 from layerscope.errors import LayerscopeError
 from layerscope.services import Session
-from layerscope.tui.background import LANE
+from layerscope.tui.background import LANE, wait_for_first_look
 from layerscope.tui.sources.entities import EntityRow, first_subject
 from layerscope.tui.sources.records import Records, read_records
 from layerscope.tui.widgets.entities import EntityList
@@ -73,6 +73,7 @@ class EntitiesPane(Pane):
     def measure(self, session: Session, again: str = "") -> None:
         """Measure the containers that weren't, and the one with the key ``again``."""
         worker = get_current_worker()
+        wait_for_first_look()
         entities = self.entities
         for row in list(entities.rows):
             container = row.subject.container if row.subject is not None else None

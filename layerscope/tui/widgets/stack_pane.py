@@ -10,7 +10,7 @@ from textual.worker import get_current_worker
 from layerscope.errors import LayerscopeError
 from layerscope.model.subject import StackLevel
 from layerscope.services import Session
-from layerscope.tui.background import LANE
+from layerscope.tui.background import LANE, wait_for_first_look
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.blocks import Block, blocks_of
 from layerscope.tui.sources.stack import Stack
@@ -97,6 +97,7 @@ class StackPane(Pane):
     def _measure(self, session: Session, stack: Stack, blocks: list[Block]) -> None:
         """Sizes that aren't recorded first, since the scale hangs on them; then the counts."""
         worker = get_current_worker()
+        wait_for_first_look()
         unsized = [block for block in blocks if block.size is None]
         for counts, wanted in ((False, unsized), (True, blocks)):
             for block in wanted:

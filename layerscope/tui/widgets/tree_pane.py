@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 
 from layerscope.analysis.totals import DirectoryTotal, directory_totals
 from layerscope.overlay import MergedView
-from layerscope.tui.background import LANE
+from layerscope.tui.background import LANE, wait_for_first_look
 from layerscope.tui.glyphs import MARK_LOOKS, Mark
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.arrangement import Category, SortOrder
@@ -85,6 +85,7 @@ class TreePane(FilterPane):
     def add_up(self, source: FileSource) -> None:
         """Fill in the marks of large files, and the sizes of directories as they become known."""
         worker = get_current_worker()
+        wait_for_first_look()
         for path, row in source.take_unsettled():
             if worker.is_cancelled:
                 return
