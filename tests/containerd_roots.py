@@ -29,8 +29,10 @@ def unpack_all(folder: Path) -> Path:
         if os.geteuid() == 0:
             subprocess.run([*command, "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*"], check=True)
         else:
-            # Device nodes and owners are lost without privilege; the records are what counts then.
-            subprocess.run([*command, "--no-same-owner"], check=False, stderr=subprocess.DEVNULL)
+            # Device nodes and owners are lost without privilege; the records are what counts then. Nobody but root
+            # may look into overlay's scratch directories, so they couldn't be copied.
+            words = ["--no-same-owner", "--exclude=*/work"]
+            subprocess.run([*command, *words], check=False, stderr=subprocess.DEVNULL)
     return folder
 
 

@@ -344,6 +344,17 @@ def test_marks_with_odd_values(root: Root, ask: Ask) -> None:
         ask("cat", f"{CONTAINER}:/marks/metacopy{number}/file")
 
 
+def test_many_marks_of_the_wrong_kind(root: Root, ask: Ask) -> None:
+    """Any process in a container may set ``user.*``: it costs a line or two, not time in the square of their number."""
+    for number in range(15_000):
+        path = root.upper / "marked" / f"{number:05}"
+        path.mkdir(parents=True)
+        os.setxattr(path, "user.overlay.opaque", b"y")
+    assert ask("diff", IMAGE, CONTAINER).out.count(b"A /marked/") == 15_000
+    ask("diff", CONTAINER)
+    ask("ls", "-R", CONTAINER)
+
+
 # ---------------------------------------------------------------------- names
 NAMES = [
     b"n" * 255,

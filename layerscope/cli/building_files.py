@@ -87,7 +87,7 @@ def sh(options: Options, container: str, script: str | None, stop: bool, allow_r
         lab.overlay(container) as overlay,
         _umask(0o022),
     ):
-        shell = lab.shell(overlay, sink(out.write), tell)
+        shell = lab.shell(overlay, sink(out.write), tell, is_terminal=out.terminal)
         if script is not None:
             return shell.run(script, stop)
         if sys.stdin is None:

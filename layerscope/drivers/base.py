@@ -213,7 +213,7 @@ class LinkedLayers(LayerFolders):
         """The cache IDs that a mount of this layer would put below it, nearest first."""
         text = self._record(cache_id, "lower")
         if text is None:
-            return None if self._home.enter(cache_id).stat_or_none("lower") else []
+            return [] if self._is_base(cache_id) else None
         items = text.split(":")
         found: list[CacheID] = []
         for item in items if len(items) <= _MOST_LOWER else ("",):
@@ -222,6 +222,13 @@ class LinkedLayers(LayerFolders):
                 return None
             found.append(lower)
         return found
+
+    def _is_base(self, cache_id: CacheID) -> bool:
+        """Whether the layer is there and has no ``lower`` at all."""
+        try:
+            return self._home.enter(cache_id).stat_or_none("lower") is None
+        except OSError:
+            return False
 
     def lower_record(self, cache_id: CacheID) -> str:
         """``<home>/<id>/lower``."""

@@ -70,9 +70,15 @@ class Overlay(LayerFolders):
         lower = self.laid_over(cache_id)
         if lower is None:
             what = "is missing or empty, expected the cache ID of the image's topmost layer"
-        elif self._home.enter(lower).stat_or_none("root") is None:
+        elif not self._has_root(lower):
             what = f"names {lower[:80]}, which has no root"
         else:
             return []
         effect = "the engine can't mount it; shown over the image that the layer records name"
         return [Problem(f"{folder}/lower-id", what, effect, severity=Severity.WARNING)]
+
+    def _has_root(self, cache_id: CacheID) -> bool:
+        try:
+            return modes.S_ISDIR(self._home.enter(cache_id).stat("root").st_mode)
+        except OSError:
+            return False

@@ -32,20 +32,39 @@ _TYPES = {
     "6": modes.S_IFIFO,
 }
 _KINDS: dict[int, Kind] = {modes.S_IFREG: "f", modes.S_IFDIR: "d", modes.S_IFLNK: "l"}
-_MOST_ENTRIES = 4_000_000
+_MOST_ENTRIES = 2_000_000
+_LONGEST_PATH = 4096
+_LATEST = (1 << 63) - 1
 _BOOKKEEPING = NAME_PREFIX * 2
 
 
 class _Node:
     """An entry of the tar, or a directory that is only named on the way to one."""
 
-    __slots__ = ("attributes", "children", "stat", "target")
+    __slots__ = ("attributes", "children", "gid", "inode", "links", "mode", "mtime_ns", "rdev", "size", "target", "uid")
 
-    def __init__(self, stat: os.stat_result, target: str = "", attributes: dict[str, bytes] | None = None) -> None:
-        self.stat = stat
-        self.target = target
-        self.attributes = attributes
-        self.children: dict[str, _Node] | None = {} if modes.S_ISDIR(stat.st_mode) else None
+    def __init__(self, mode: int, inode: int) -> None:
+        self.mode = mode
+        self.inode = inode
+        self.links = 2 if modes.S_ISDIR(mode) else 1
+        self.uid = self.gid = self.size = self.mtime_ns = self.rdev = 0
+        self.target = ""
+        self.attributes: dict[str, bytes] | None = None
+        self.children: dict[str, _Node] | None = {} if modes.S_ISDIR(mode) else None
+
+    def stat(self, device: int) -> os.stat_result:
+        """Its facts as ``lstat`` gives them."""
+        return made_stat(
+            self.mode,
+            inode=self.inode,
+            device=device,
+            links=self.links,
+            uid=self.uid,
+            gid=self.gid,
+            size=self.size,
+            mtime_ns=self.mtime_ns,
+            rdev=self.rdev,
+        )
 
 
 class TarSplitTree:
@@ -55,12 +74,15 @@ class TarSplitTree:
         open_record: opens the record, compressed as it is kept; None if it is gone.
         why: in one sentence why there are no contents, for those who try to read some.
         device: a number for ``st_dev``, another one for each tree of a view.
+
+    ``tell`` is called, once, with what is wrong with the record if only a part of it can be read.
     """
 
     def __init__(self, open_record: Callable[[], BinaryIO | None], why: str, device: int) -> None:
         self.why = why
+        self.device = device
+        self.tell: Callable[[str], None] = lambda what: None
         self._open_record = open_record
-        self._device = device
         self._root: _Node | None = None
         self._checksums: dict[str, int] | None = None
         self._lock = threading.Lock()
@@ -73,7 +95,7 @@ class TarSplitTree:
         """The top node.
 
         Raises:
-            OSError: EIO if the record is gone or damaged at its beginning; of one damaged later the good part is shown.
+            OSError: EIO if nothing of the record can be read.
         """
         with self._lock:
             if self._root is None:
@@ -103,77 +125,78 @@ class TarSplitTree:
         record = self._open_record()
         if record is None:
             raise OSError(errno.EIO, "the record of the layer's tar is gone")
-        root = self._directory(1)
+        root = _Node(modes.S_IFDIR | 0o755, 1)
         inode = 1
         with record:
             try:
                 for header in headers(record):
                     inode += 1
                     if inode > _MOST_ENTRIES:
-                        break
-                    self._add(root, header, inode)
+                        raise CorruptError(f"more than {_MOST_ENTRIES} entries")
+                    if len(header.path) <= _LONGEST_PATH:
+                        _add(root, header, inode)
             except CorruptError as error:
                 if inode == 1:
                     raise OSError(errno.EIO, f"the record of the layer's tar: {error}") from None
+                self.tell(str(error))
         return root
 
-    def _directory(self, inode: int) -> _Node:
-        return _Node(made_stat(modes.S_IFDIR | 0o755, inode=inode, device=self._device, links=2))
 
-    def _add(self, root: _Node, header: TarHeader, inode: int) -> None:
-        *folders, name = header.path.split("/")
-        if not folders and name.startswith(_BOOKKEEPING) and name != NAME_OPAQUE:
-            return
-        parent = root
-        for folder in folders:
-            parent = self._enter(parent, folder)
-        children = parent.children
-        assert children is not None
-        if header.type == "1":
-            target = _find(root, header.linkname)
-            if target is not None and target.children is None:
-                children[name] = target
-                target.stat = _with_one_link_more(target.stat)
-            return
-        node = self._node(header, inode)
-        if node is None:
-            return
-        if not header.path:
-            root.stat, root.attributes = node.stat, node.attributes
-            return
-        before = children.get(name)
-        if before is not None and before.children is not None and node.children is not None:
-            node.children = before.children
-        children[name] = node
+def _add(root: _Node, header: TarHeader, inode: int) -> None:
+    *folders, name = header.path.split("/")
+    if not folders and name.startswith(_BOOKKEEPING) and name != NAME_OPAQUE:
+        return
+    parent = root
+    for folder in folders:
+        parent = _enter(parent, folder)
+    children = parent.children
+    assert children is not None
+    if header.type == "1":
+        target = _find(root, header.linkname)
+        if target is not None and target.children is None:
+            children[name] = target
+            target.links += 1
+        return
+    node = _node(header, inode)
+    if node is None:
+        return
+    if not name:
+        node.children, root.children = root.children, None
+        for slot in _Node.__slots__:
+            setattr(root, slot, getattr(node, slot))
+        return
+    before = children.get(name)
+    if before is not None and before.children is not None and node.children is not None:
+        node.children = before.children
+    children[name] = node
 
-    def _enter(self, parent: _Node, name: str) -> _Node:
-        children = parent.children
-        assert children is not None
-        child = children.get(name)
-        if child is None or child.children is None:
-            child = children[name] = self._directory(0)
-        return child
 
-    def _node(self, header: TarHeader, inode: int) -> _Node | None:
-        kind = _TYPES.get("0" if header.type in "7S" else header.type)
-        if kind is None:
-            return None
-        size = header.size if kind == modes.S_IFREG else 0
-        target = header.linkname if kind == modes.S_IFLNK else ""
-        if target:
-            size = len(os.fsencode(target))
-        is_device = kind in (modes.S_IFCHR, modes.S_IFBLK)
-        stat = made_stat(
-            kind | header.permissions,
-            inode=inode,
-            device=self._device,
-            uid=header.uid,
-            gid=header.gid,
-            size=size,
-            mtime_ns=header.mtime_ns,
-            rdev=_device_number(header) if is_device else 0,
-        )
-        return _Node(stat, target, header.xattrs or None)
+def _enter(parent: _Node, name: str) -> _Node:
+    """The directory ``name``; one that the tar doesn't have is made up."""
+    children = parent.children
+    assert children is not None
+    child = children.get(name)
+    if child is None or child.children is None:
+        child = children[name] = _Node(modes.S_IFDIR | 0o755, 0)
+    return child
+
+
+def _node(header: TarHeader, inode: int) -> _Node | None:
+    kind = _TYPES.get("0" if header.type in "7S" else header.type)
+    if kind is None:
+        return None
+    node = _Node(kind | header.permissions, inode)
+    node.uid, node.gid = header.uid, header.gid
+    node.mtime_ns = header.mtime_ns if 0 <= header.mtime_ns <= _LATEST else 0  # as docker does when it unpacks
+    node.attributes = header.xattrs or None
+    if kind == modes.S_IFREG:
+        node.size = header.size
+    elif kind == modes.S_IFLNK:
+        node.target = header.linkname
+        node.size = len(os.fsencode(header.linkname))
+    elif kind in (modes.S_IFCHR, modes.S_IFBLK):
+        node.rdev = _device_number(header)
+    return node
 
 
 def _device_number(header: TarHeader) -> int:
@@ -181,20 +204,6 @@ def _device_number(header: TarHeader) -> int:
         return os.makedev(header.devmajor, header.devminor)
     except (OverflowError, ValueError):
         return 0
-
-
-def _with_one_link_more(stat: os.stat_result) -> os.stat_result:
-    return made_stat(
-        stat.st_mode,
-        inode=stat.st_ino,
-        device=stat.st_dev,
-        links=stat.st_nlink + 1,
-        uid=stat.st_uid,
-        gid=stat.st_gid,
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        rdev=stat.st_rdev,
-    )
 
 
 def _find(root: _Node, path: str) -> _Node | None:
@@ -256,20 +265,20 @@ class TarSplitDirectory:
 
     def scan(self) -> list[tuple[str, Kind]]:
         """Name and kind of each entry."""
-        return [(name, _KINDS.get(modes.S_IFMT(child.stat.st_mode), "o")) for name, child in self._children().items()]
+        return [(name, _KINDS.get(modes.S_IFMT(child.mode), "o")) for name, child in self._children().items()]
 
     def stats(self, names: Iterable[str]) -> list[os.stat_result | None]:
         """Facts of several entries, in order; None for one that is not there."""
         children = self._node().children or {}
-        return [children[name].stat if name in children else None for name in names]
+        return [children[name].stat(self._tree.device) if name in children else None for name in names]
 
     def stat(self, name: str) -> os.stat_result:
         """Facts of one entry."""
-        return self._entry(name).stat
+        return self._entry(name).stat(self._tree.device)
 
     def stat_self(self) -> os.stat_result:
         """Facts of the directory itself."""
-        return self._node().stat
+        return self._node().stat(self._tree.device)
 
     def enter(self, name: str) -> TarSplitDirectory:
         """The directory ``name``."""
@@ -277,7 +286,7 @@ class TarSplitDirectory:
 
     def open(self, name: str) -> BinaryIO:
         """Raises ContentsAbsent for a regular file, else as ``Directory.open``."""
-        mode = self._entry(name).stat.st_mode
+        mode = self._entry(name).mode
         if modes.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory", name)
         if not modes.S_ISREG(mode):
@@ -286,16 +295,16 @@ class TarSplitDirectory:
 
     def content_key(self, name: str) -> tuple[int, int] | None:
         """Size and CRC-64 of the regular file ``name``, as recorded."""
-        stat = self._entry(name).stat
-        if not stat.st_size:
+        size = self._entry(name).size
+        if not size:
             return 0, 0
         checksum = self._tree.checksum("/".join([*self._names(), name]))
-        return None if checksum is None else (stat.st_size, checksum)
+        return None if checksum is None else (size, checksum)
 
     def readlink(self, name: str) -> str:
         """The target of the symlink ``name``."""
         node = self._entry(name)
-        if not modes.S_ISLNK(node.stat.st_mode):
+        if not modes.S_ISLNK(node.mode):
             raise OSError(errno.EINVAL, "not a symlink", name)
         return node.target
 

@@ -10,28 +10,34 @@ from layerscope.stores.docker.store import DockerStore
 
 
 class Claims:
-    """What is referred to. Without ``without`` (images that are about to go).
+    """What is referred to, without some images, and without the writable layer of a ``container``, that are to go.
 
-    ``certain`` is false where a damaged record may refer to more than can be read: then nothing may be called unused
+    Where it isn't ``certain`` a damaged record may refer to more than can be read: then nothing may be called unused
     for want of a claim.
     """
 
-    def __init__(self, store: DockerStore, without: Iterable[ImageID] = ()) -> None:
+    def __init__(self, store: DockerStore, without: Iterable[ImageID] = (), container: str = "") -> None:
         self._layers = store.layers()
         gone = set(without)
         self.chains: set[ChainID] = set()
         for image in store.images():
             if image.id not in gone:
                 self.chains.update(image.chain_ids)
-        for mount in store.mounts().values():
+        mounts = [mount for mount in store.mounts().values() if mount.name != container]
+        for mount in mounts:
             self.chains.update(self._down_from(mount.parent))
         for chain in store.build_claims.chain_ids:
             self.chains.update(self._down_from(chain))
         self.caches: set[CacheID] = set(store.build_cache())
         self.caches.update(layer.cache_id for layer in self._layers.values() if layer.cache_id)
-        for mount in store.mounts().values():
+        for mount in mounts:
             self.caches.update(identity for identity in (mount.mount_id, mount.init_id) if identity)
-        self.certain = not any(problem.severity is Severity.ERROR for problem in store.problems())
+        self._store = store
+
+    @property
+    def certain(self) -> bool:
+        """Whether every record could be read."""
+        return not any(problem.severity is Severity.ERROR for problem in self._store.problems())
 
     def _down_from(self, chain: ChainID | None) -> Iterator[ChainID]:
         seen: set[ChainID] = set()
@@ -51,6 +57,10 @@ class Claims:
         """The directory of a layer."""
         layer = self._layers.get(chain)
         return layer.cache_id if layer else None
+
+    def chain_of(self, top: ChainID | None) -> list[ChainID]:
+        """A layer and those below it, from the top down."""
+        return list(self._down_from(top))
 
     def released(self, chains: Iterable[ChainID]) -> list[ChainID]:
         """Of these, the layers that nothing else refers to, from the top down."""

@@ -48,7 +48,7 @@ class Removed:
 
 # ---------------------------------------------------------------------- containers
 def remove_container(root: LabRoot, container: Container) -> None:
-    """Remove a container with its writable layer; its volumes stay, as with docker.
+    """Remove a container with its writable layer, and layers that only it kept; its volumes stay, as with docker.
 
     Raises:
         CommitError: it is mounted, or the disk said no.
@@ -58,9 +58,11 @@ def remove_container(root: LabRoot, container: Container) -> None:
     for identity in layers:
         root.demand_unmounted(identity, doing)
     disk = root.disk
+    claims = Claims(root.store(), container=container.id)
+    chains = claims.released(claims.chain_of(container.chain_id))
     with Transaction(disk, doing) as transaction:
         transaction.note("container", container.id)
-        for identity in layers:
+        for identity in (*layers, *filter(None, map(claims.cache_of, chains))):
             transaction.note("layer", identity)
         for path, aside in ((f"{CONTAINERS}/{container.id}", "container"), (f"{MOUNTS}/{container.id}", "mount")):
             if disk.exists(path):
@@ -68,6 +70,8 @@ def remove_container(root: LabRoot, container: Container) -> None:
         transaction.publish()
         for identity in layers:
             remove_layer_directory(disk, identity)
+        for chain in chains:
+            delete_layer(disk, chain, claims.cache_of(chain))
 
 
 # ---------------------------------------------------------------------- images
@@ -154,9 +158,9 @@ class _Plan:
 
     def released_chains(self) -> list[ChainID]:
         """The layers that go, from the top down."""
-        self.claims = Claims(self._store, self.images)
         chains: list[ChainID] = []
-        for identity in self.images:
+        for number, identity in enumerate(self.images, 1):
+            self.claims = Claims(self._store, self.images[:number])
             image = self._images.get(identity)
             freed = [chain for chain in self.claims.released(image.chain_ids if image else ()) if chain not in chains]
             self.told.append(Removed("deleted", identity))

@@ -48,6 +48,7 @@ class Shell:
         tell: gets one line for each complaint.
         verbs: the commands.
         source: what commands read from, if anything.
+        is_terminal: a person looks at ``out``.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Shell:
         tell: Callable[[str], None],
         verbs: Mapping[str, Verb],
         source: BinaryIO | None = None,
+        is_terminal: bool = False,
     ) -> None:
         self.overlay = overlay
         self.out = out
+        self._terminal = out if is_terminal else None
         self.source = source
         self.directory = "/"
         self.ended = False
@@ -118,9 +121,10 @@ class Shell:
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
         return os.fdopen(self.overlay.open(self.path(path), flags, 0o666), "ab" if append else "wb")
 
-    def print(self, text: str) -> None:
-        """A line of output; names in it keep their bytes."""
-        self.out.write(os.fsencode(text) + b"\n")
+    def print(self, line: str) -> None:
+        """A line of output; names in it keep their bytes, except before a terminal, which would obey them."""
+        shown = escape(line) if self.out is self._terminal else line
+        self.out.write(os.fsencode(shown) + b"\n")
 
     def each(self, name: str, words: Iterable[str], act: Callable[[str], None]) -> None:
         """Do the same with several things; what fails is told and doesn't keep the others.

@@ -7,7 +7,6 @@ import os
 import re
 import stat as modes
 
-from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339
 from layerscope.lab.shell import AlreadyTold, CommandError, Shell, Verb, joined
 from layerscope.lab.shell_arguments import options
@@ -59,7 +58,9 @@ def _ls(shell: Shell, words: list[str]) -> None:
         while pending:
             here, shown = pending.pop()
             if len(paths) > 1 or "R" in given:
-                shell.print(f"{shown}:" if first else f"\n{shown}:")
+                if not first:
+                    shell.print("")
+                shell.print(f"{shown}:")
             first = False
             entries = sorted(shell.overlay.scandir(here), key=lambda entry: os.fsencode(entry.name))
             for entry in entries:
@@ -133,8 +134,8 @@ def _stat(shell: Shell, words: list[str]) -> None:
             parts = re.split(r"(%[a-zA-Z%])", given["c"])
             shell.print("".join(facts.get(part[1:], part) if part.startswith("%") else part for part in parts))
             continue
-        arrow = f" -> {escape(shell.overlay.readlink(path))}" if modes.S_ISLNK(status.st_mode) else ""
-        shell.print(f"  File: {escape(text)}{arrow}")
+        arrow = f" -> {shell.overlay.readlink(path)}" if modes.S_ISLNK(status.st_mode) else ""
+        shell.print(f"  File: {text}{arrow}")
         shell.print(f"  Size: {facts['s']}  Type: {facts['F']}  Links: {facts['h']}  Level: {facts['L']}")
         shell.print(f"  Mode: {facts['a'].zfill(4)} ({facts['A']})  Owner: {facts['u']}:{facts['g']}")
         shell.print(f"Modify: {facts['y']}")
@@ -207,7 +208,8 @@ def _fits(path: str, status: os.stat_result, tests: dict[str, str]) -> bool:
 def _help(shell: Shell, words: list[str]) -> None:
     for name, verb in sorted(shell.verbs.items()):
         if not words or name in words:
-            shell.print(f"{name} {verb.usage}".rstrip() + f"\n    {verb.summary}")
+            shell.print(f"{name} {verb.usage}".rstrip())
+            shell.print(f"    {verb.summary}")
 
 
 def _true(shell: Shell, words: list[str]) -> None:

@@ -24,6 +24,8 @@ Listed = tuple[str, Part, MarkedKind, os.stat_result]
 """A visible entry: its name, the part that serves it, its kind, its ``lstat``."""
 
 _MAX_LINKS = 40
+_MOST_TOLD = 10_000
+"""How many problems a view keeps: whoever may write a layer may make one of every directory in it."""
 _STATS_AT_ONCE = 2048
 _GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -66,6 +68,7 @@ class MergedView:
     def __init__(self, levels: Sequence[ViewLevel]) -> None:
         self.levels = tuple(levels)
         self.problems: list[Problem] = []
+        self._kept: set[Problem] = set()
         self._keys = {level.number: level.key for level in self.levels}
         bottom = self.levels[0].number if self.levels else 0
         parts: list[Part] = []
@@ -147,7 +150,8 @@ class MergedView:
             self._tell(Problem(part.path, what, "it is not obeyed", severity=Severity.NOTE))
 
     def _tell(self, problem: Problem) -> None:
-        if problem not in self.problems:
+        if problem not in self._kept and len(self._kept) < _MOST_TOLD:
+            self._kept.add(problem)
             self.problems.append(problem)
 
     def absolute_parts(self, path: str, above: int) -> list[Part]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from layerscope.errors import LayerscopeError
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.base import Store
@@ -52,7 +53,13 @@ def open_containerd(
         detection = replace(detection, faults=(*detection.faults, told))
     graph_drivers = detection.drivers
     detection = replace(detection.joined(halves.worlds), is_docker=halves.docker is not None)
-    chosen = choose_driver(detection, path, driver)
+    try:
+        chosen = choose_driver(detection, path, driver)
+    except LayerscopeError:
+        halves.close()
+        raise
     if chosen in graph_drivers or chosen not in halves.drivers:
+        if halves.containerd is not None:
+            halves.containerd.directory.close()
         return Opened(root, path, detection, None)
     return Opened(root, path, detection, ContainerdStore(halves, chosen))

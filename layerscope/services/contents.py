@@ -25,6 +25,7 @@ from layerscope.stores.docker.store import DockerStore
 
 if TYPE_CHECKING:
     from layerscope.analysis.owners import Claims
+    from layerscope.drivers.tar_split_tree import TarSplitTree
 
 
 class Contents:
@@ -111,19 +112,25 @@ class Contents:
         """
         found: list[ViewLevel] = []
         problems: list[Problem] = []
+        by_names: list[tuple[Level, TarSplitTree]] = []
         for level in levels:
             opened = self._open(level, found)
             if isinstance(opened, ViewLevel):
                 found.append(opened)
                 continue
-            names = self._by_names(level, opened)
-            if names is not None:
-                found.append(names)
+            tree = self._names_of(level, opened)
+            if tree is not None:
+                key = f"names of {level.chain_id}"
+                found.append(ViewLevel(level.number, tree.top(), key, LayerKind.DIFF, NAMES))
+                by_names.append((level, tree))
             if isinstance(self.driver, Elsewhere):
                 continue  # told once for all levels
-            effect = "its files are not shown" if names is None else "its files are shown by name, not their bytes"
+            effect = "its files are not shown" if tree is None else "its files are shown by name, not their bytes"
             problems.append(Problem(level.path or "", f"level {level.number}: {opened}", effect))
-        return merged_view(found), problems
+        view = merged_view(found)
+        for level, tree in by_names:
+            tree.tell = partial(_note_damage, view.problems, level)
+        return view, problems
 
     def _open(self, level: Level, below: list[ViewLevel]) -> ViewLevel | str:
         """A level with its directory, or why that can't be read."""
@@ -143,8 +150,8 @@ class Contents:
             over = next((lower.number for lower in below if wanted and lower.key == wanted), max(wholes, default=None))
         return ViewLevel(level.number, top, cache_id, kind, dialect, over)
 
-    def _by_names(self, level: Level, why: str) -> ViewLevel | None:
-        """A level as the record of its tar has it, without contents; None if there is no such record."""
+    def _names_of(self, level: Level, why: str) -> TarSplitTree | None:
+        """A level's tree as the record of its tar has it, without contents; None if there is no such record."""
         chain_id = level.chain_id
         record = self.store.tar_split(chain_id) if chain_id is not None else None
         if chain_id is None or record is None:
@@ -155,8 +162,7 @@ class Contents:
         if isinstance(self.driver, Elsewhere):
             told = self.driver.absence()
             why = f"{told.what}; {told.hint}"
-        tree = TarSplitTree(partial(self.store.tar_split, chain_id), f"level {level.number}: {why}", -level.number)
-        return ViewLevel(level.number, tree.top(), f"names of {chain_id}", LayerKind.DIFF, NAMES)
+        return TarSplitTree(partial(self.store.tar_split, chain_id), f"level {level.number}: {why}", -level.number)
 
     @staticmethod
     def _kind_of(driver: Driver, cache_id: CacheID) -> LayerKind:
@@ -248,6 +254,11 @@ class Contents:
             short_names=driver.short_names() if isinstance(driver, ShortNames) else {},
             layer_paths={cache_id: driver_path(driver, cache_id) for cache_id in cache_ids},
         )
+
+
+def _note_damage(problems: list[Problem], level: Level, what: str) -> None:
+    told = f"level {level.number}: the record of its tar is damaged: {what}"
+    problems.append(Problem(level.path or "", told, "names behind the damage are not shown"))
 
 
 def _bytes_changed_at(view: MergedView, number: int, cancelled: Callable[[], bool]) -> int | None:

@@ -140,10 +140,15 @@ class Lab:
                 raise CommitError(f"cannot copy {shown} to the end: {where}{error.strerror or error}") from None
 
     def shell(
-        self, overlay: Overlay, out: BinaryIO, tell: Callable[[str], None], source: BinaryIO | None = None
+        self,
+        overlay: Overlay,
+        out: BinaryIO,
+        tell: Callable[[str], None],
+        source: BinaryIO | None = None,
+        is_terminal: bool = False,
     ) -> Shell:
-        """The small shell over a container's files."""
-        return Shell(overlay, out, tell, {**LOOKING, **CHANGING}, source)
+        """The small shell over a container's files; ``is_terminal``: a person looks at ``out``."""
+        return Shell(overlay, out, tell, {**LOOKING, **CHANGING}, source, is_terminal)
 
     def commit(self, container: str, name: str = "", *, options: CommitOptions | None = None) -> Committed:
         """An image of what a container has changed, under a name if one is given."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from layerscope.drivers import DRIVERS, SNAPSHOTTERS, DriverFactory
-from layerscope.errors import RootError, UsageError
+from layerscope.errors import LayerscopeError, RootError, UsageError
 from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.marker import read_marker
 from layerscope.services.session import Session
 from layerscope.services.setting import Setting
-from layerscope.stores.base import TwoRoots
+from layerscope.stores.base import Store, TwoRoots
 from layerscope.stores.detect import Detection, choose_driver, detect, open_directory
 from layerscope.stores.docker.store import DockerStore
 
@@ -45,15 +45,29 @@ def open_root(
         raise UsageError(f"the xattr prefix is 'trusted' or 'user', not {xattr_prefix!r}")
     place = Path(path) if path is not None else _usual_place()
     root = open_directory(place)
+    try:
+        wanted = Path(containerd_root) if containerd_root is not None else None
+        return _opened(root, place, driver, xattr_prefix, wanted, namespace)
+    except LayerscopeError:
+        root.close()
+        raise
+
+
+def _opened(
+    root: Directory,
+    place: Path,
+    driver: str | None,
+    xattr_prefix: str | None,
+    containerd_root: Path | None,
+    namespace: str | None,
+) -> Session:
     detection = detect(root, place)
+    store: Store | None = None
     if containerd_root is not None or namespace is not None or detection.hints_at_containerd:
         from layerscope.services.containerd import open_containerd
 
-        wanted = Path(containerd_root) if containerd_root is not None else None
-        found = open_containerd(root, place, detection, driver, wanted, namespace)
+        found = open_containerd(root, place, detection, driver, containerd_root, namespace)
         place, root, detection, store = found.path, found.root, found.detection, found.store
-    else:
-        store = None
     if store is None:
         store = DockerStore(root, place, choose_driver(detection, place, driver))
     layer_root = store.layer_root if isinstance(store, TwoRoots) else root

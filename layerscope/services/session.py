@@ -76,6 +76,13 @@ class Session:
         others = self.store.paths if isinstance(self.store, TwoRoots) else ()
         return tuple(dict.fromkeys((self.path, *others)))
 
+    def directory(self, path: str) -> Directory:
+        """The directory at a path as levels tell it: below the root, or (absolute) below the store's other half."""
+        other = self.store.layer_root if isinstance(self.store, TwoRoots) else None
+        if other is not None and other.shown and path.startswith(f"{other.shown}/"):
+            return other.descend(path.removeprefix(f"{other.shown}/"))
+        return self.root.descend(path)
+
     @property
     def driver(self) -> str:
         """The storage driver whose world is shown."""

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from layerscope.hostfs import Directory
 from layerscope.model.level import Level, Role
 from layerscope.services.session import Session
 
@@ -92,8 +91,8 @@ def _find_folders(session: Session, levels: tuple[Level, ...]) -> _Folders:
     driver = session.driver
     image = f"image/{driver}"
     names = ("containers", image, f"{image}/imagedb/content/sha256", f"{image}/layerdb/mounts")
-    records = frozenset(os.fspath(root / name) for name in names if _listed(session.root, name) is not None)
-    known = (_listed(session.root, "containers") or [])[:_MOST_CONTAINERS]
+    records = frozenset(os.fspath(root / name) for name in names if _listed(session, name) is not None)
+    known = (_listed(session, "containers") or [])[:_MOST_CONTAINERS]
     containers = frozenset(os.fspath(root / "containers" / name) for name in known)
     return _Folders(records, containers, _layer_folders(session, levels))
 
@@ -107,17 +106,17 @@ def _layer_folders(session: Session, levels: tuple[Level, ...]) -> dict[str, str
     pending = deque([""])
     while pending and len(found) < _MOST_FOLDERS:
         path = pending.popleft()
-        below = _listed(session.root, f"{top.path}/{path}" if path else top.path)
+        below = _listed(session, f"{top.path}/{path}" if path else top.path)
         if below is not None:
             found[f"{host}/{path}" if path else host] = path
             pending.extend(f"{path}/{name}" if path else name for name in below)
     return found
 
 
-def _listed(root: Directory, path: str) -> list[str] | None:
+def _listed(session: Session, path: str) -> list[str] | None:
     """The directories in one below the root; None if it can't be read."""
     try:
-        return [name for name, kind in root.descend(path).scan() if kind == "d"]
+        return [name for name, kind in session.directory(path).scan() if kind == "d"]
     except OSError:
         return None
 

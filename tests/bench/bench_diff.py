@@ -1,7 +1,8 @@
 """``layerscope diff`` against ``docker diff`` of one container, by ``python -m pytest -m bench -s`` and this file.
 
-Both as whole processes on a live daemon, with a warm page cache. The container changes more than 25,000 paths of an
-image of 200,000 files: a third is changed, a third removed, a third is new.
+Both as whole processes on a live daemon, with a warm page cache. The container changes more than 25,000 paths: a third
+is changed, a third removed, a third is new. docker's time grows with the whole image, ours with the changes alone: so
+it is measured with an image of 200,000 files, and with one of 30,000, nearly all of which the container touches.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ pytestmark = [
     pytest.mark.skipif(docker_client() is None, reason="docker's own client is not installed"),
 ]
 
-FOLDERS, CHANGED_FOLDERS, FILES = 2000, 280, 100
-LEAST_CHANGES, LEAST_RATIO, AIM = 25_000, 10, 20
+CHANGED_FOLDERS, FILES = 280, 100
+LEAST_CHANGES = 25_000
 RUNS = 7
 CHANGE = f"""
 cd /tree
@@ -42,20 +43,25 @@ done
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """An engine with an image of many files."""
-    tar = minimal_tar()
-    tar.folder("tree")
-    for folder in range(FOLDERS):
-        tar.folder(f"tree/folder{folder:04}")
-        for number in range(FILES):
-            tar.add(f"tree/folder{folder:04}/{number:02}", b"%d\n" % (folder * number))
+    """An engine of our own."""
     made = Engine()
     try:
         made.start()
-        made.import_image(tar.bytes(), "bench/base:1")
         yield made
     finally:
         made.remove()
+
+
+def make_image(engine: Engine, folders: int) -> str:
+    """An image with 100 files in each of its folders; gives its name."""
+    tar = minimal_tar()
+    tar.folder("tree")
+    for folder in range(folders):
+        tar.folder(f"tree/folder{folder:04}")
+        for number in range(FILES):
+            tar.add(f"tree/folder{folder:04}/{number:02}", b"%d\n" % (folder * number))
+    engine.import_image(tar.bytes(), f"bench/base:{folders}")
+    return f"bench/base:{folders}"
 
 
 def seconds(command: list[str]) -> tuple[float, int]:
@@ -67,8 +73,9 @@ def seconds(command: list[str]) -> tuple[float, int]:
     return time.perf_counter() - start, done.stdout.count(b"\n")
 
 
-def test_many_changes(engine: Engine) -> None:
-    container = engine.shell("bench/base:1", CHANGE, "changed")
+@pytest.mark.parametrize(("folders", "least_ratio"), [(2000, 10), (300, 2)])
+def test_many_changes(engine: Engine, folders: int, least_ratio: int) -> None:
+    container = engine.shell(make_image(engine, folders), CHANGE)
     docker_diff = [str(docker_client()), "-H", f"unix://{engine.home}/s", "diff", container]
     program = Path(sys.executable).with_name("layerscope")
     command = [str(program)] if program.exists() else [sys.executable, "-m", "layerscope"]
@@ -79,8 +86,8 @@ def test_many_changes(engine: Engine) -> None:
     ratio = statistics.median(turn[0][0] / turn[1][0] for turn in turns)
     lines = turns[0][1][1]
     print(
-        f"\n{lines:,} changes: docker diff {docker * 1000:.0f} ms, layerscope diff {ours * 1000:.0f} ms "
-        f"(of that {least * 1000:.0f} ms to start): {ratio:.1f} times as fast (wanted {LEAST_RATIO}, aim {AIM})"
+        f"\n{lines:,} changes to an image of {folders * FILES:,} files: docker diff {docker * 1000:.0f} ms, layerscope "
+        f"diff {ours * 1000:.0f} ms ({least * 1000:.0f} ms to start): {ratio:.1f} times as fast (least {least_ratio})"
     )
     assert lines == turns[0][0][1] >= LEAST_CHANGES
-    assert ratio >= LEAST_RATIO
+    assert ratio >= least_ratio

@@ -174,6 +174,45 @@ def test_a_tar_from_standard_input(lab_path: Path, tmp_path: Path) -> None:
     assert done.stdout == b"pipedend\n"
 
 
+def test_the_shell_at_a_terminal(lab_path: Path, tmp_path: Path) -> None:
+    """A prompt, completion with the tab key, a history that stays, names that a terminal can't obey."""
+    with open_lab(lab_path) as lab:
+        lab.create("base:1.0", "web")
+        with lab.overlay("web") as overlay:
+            overlay.write_bytes("/opt/\x1b]0;evil\x07", b"")
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "dumb", "NO_COLOR": "1"}
+    here, there = os.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-m", "layerscope", "sh", "web", "--root", lab_path],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), there),
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(there)
+    seen = b""
+
+    def until(text: bytes) -> None:
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(here, 4096)
+        seen = seen.partition(text)[2]
+
+    until(b"web:/# ")
+    os.write(here, b"cd /home/a\t\n")
+    until(b"web:/home/ada# ")
+    os.write(here, b"echo 'open\n")
+    until(b"no matching '")
+    os.write(here, b"ls /opt; pwd > /where\n")
+    until(b"\\x1b]0;evil\\x07")
+    os.write(here, b"exit\n")
+    program.wait(20)
+    os.close(here)
+    assert program.returncode == 0
+    assert "cd /home/ada/" in (tmp_path / "state/layerscope/sh_history").read_text()
+    with open_lab(lab_path) as lab, lab.overlay("web") as overlay:
+        assert overlay.read_bytes("/where") == b"/home/ada\n"
+
+
 @pytest.mark.parametrize("name", ["lab", "create", "sh", "cp", "commit", "import", "load", "save", "tag", "rm", "rmi"])
 def test_each_verb_tells_how_it_is_used(call: Call, name: str) -> None:
     said = call(name, "--help")

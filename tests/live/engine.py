@@ -6,6 +6,7 @@ Exact integers come from its HTTP API; the client is used only where the API alo
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import io
 import json
@@ -122,7 +123,9 @@ class Engine:
         ]
         (self.home / "daemon.json").write_text("{}")
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PATH": PROGRAMS})
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, "PATH": PROGRAMS}, preexec_fn=_die_with_parent
+            )
         end = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -290,6 +293,11 @@ class Engine:
     def export(self, container: str) -> bytes:
         """``docker export``."""
         return self.call("GET", f"/containers/{container}/export")
+
+
+def _die_with_parent() -> None:
+    """A daemon must not outlive tests that are killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def _parents() -> dict[int, int]:

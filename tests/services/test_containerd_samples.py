@@ -20,6 +20,7 @@ from layerscope import open_root
 from layerscope.model.level import Role
 from layerscope.model.subject import ContainerUsage, Subject
 from layerscope.services import Session
+from layerscope.stores.base import CountsImages, Store, TellsOfRoot, TwoRoots
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0,
@@ -533,3 +534,18 @@ def test_trees_under_kubernetes(node: Session, tmp_path: Path) -> None:
             wanted = tree_facts.of_kernel(merged)
         assert tree_facts.exact_of_session(node, subject) == wanted
         assert len(wanted) > 50
+
+
+def test_a_levels_path_leads_to_its_directory(sample: Sample) -> None:
+    for level in sample.session.levels(sample.session.find("run1")):
+        assert level.path is not None
+        wanted = sorted(os.listdir(sample.root / level.path), key=os.fsencode)
+        assert sample.session.directory(level.path).names() == wanted
+    assert sample.session.directory("containers").names() == sorted(os.listdir(sample.root / "containers"))
+
+
+def test_the_store_has_every_ability(sample: Sample) -> None:
+    store = sample.session.store
+    assert isinstance(store, Store) and isinstance(store, TellsOfRoot)
+    assert isinstance(store, TwoRoots) and isinstance(store, CountsImages)
+    assert {path.name for path in sample.session.paths} == {"docker", sample.session.paths[-1].name}

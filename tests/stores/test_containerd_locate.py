@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -344,3 +346,28 @@ def test_no_right_to_read(containerd_samples: Path, nobody: Callable[[], Abstrac
             with pytest.raises(PermissionDenied, match="run as root"):
                 open_root(place)
         place.chmod(0o700)
+
+
+def test_no_descriptor_stays_open(containerd_samples: Path, docker: Path, overlay2_root: Path, tmp_path: Path) -> None:
+    """Whatever is looked at on the way, taken or not."""
+    put(containerd_samples, docker / "containerd/daemon")
+    put(containerd_samples, docker.parent / "containerd")
+    (docker.parent / "desktop-containerd").mkdir()
+    copy(containerd_samples / "root-k8s/containerd", docker.parent / "desktop-containerd/daemon")
+    shutil.copytree(overlay2_root / "image/overlay2", docker / "image/overlay2")
+    for layer in (overlay2_root / "overlay2").iterdir():
+        (docker / "overlay2" / layer.name).mkdir(parents=True)
+    alone = put(containerd_samples, tmp_path / "alone")
+    sibling = containerd_samples / "root/containerd"
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        for words in ({}, {"driver": "overlay2"}, {"containerd_root": alone}):
+            with open_root(docker, **words) as session:
+                session.info()
+        for place in (alone, sibling):
+            with open_root(place) as session:
+                session.info()
+        with pytest.raises(RootError):
+            open_root(docker, containerd_root=tmp_path)
+        gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1

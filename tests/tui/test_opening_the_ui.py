@@ -24,7 +24,7 @@ from layerscope.tui.widgets.entities import EntityList
 async def test_a_path_that_is_no_root_is_told_and_tried_again(overlay2_root: Path, tmp_path: Path):
     root = tmp_path / "root"
     app = LayerscopeApp(root, settings=NO_SETTINGS, live=False)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(200, 40)) as pilot:
         await settled(pilot)
         assert isinstance(app.screen, UnopenedScreen)
         text = shown(app.screen)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import ContainerID, ImageID, is_hex64
 from layerscope.model.problem import Problem, Severity
@@ -29,7 +28,6 @@ from layerscope.stores.docker.containers import (
     ContainerConfig,
     LayersOf,
     image_id_of,
-    read_containers,
 )
 
 
@@ -95,13 +93,6 @@ class SnapshotJoining:
             what = f"has no lease {container}, which would keep the container's layers"
             effect = f"{NOT_LOADED}; containerd's garbage collector removes its layers"
             yield Problem(self.names_path, what, effect, severity=Severity.WARNING)
-
-
-def read_docker_containers(
-    docker: Directory, around: SnapshotJoining
-) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
-    """docker's containers of this snapshotter, newest first, then by ID; and what else lies in ``containers/``."""
-    return read_containers(docker, around)
 
 
 def nameless_containers(snapshots: Snapshots, driver: str) -> tuple[Container, ...]:

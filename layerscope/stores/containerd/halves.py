@@ -48,6 +48,12 @@ class Halves:
         """The snapshotters of ``worlds``."""
         return tuple(world.driver for world in self.worlds)
 
+    def close(self) -> None:
+        """Give the descriptors of both back."""
+        for directory in (self.containerd.directory if self.containerd else None, self.docker):
+            if directory is not None:
+                directory.close()
+
     @property
     def is_docker(self) -> bool:
         """Whether the namespace is docker's own."""

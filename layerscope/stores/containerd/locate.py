@@ -111,8 +111,13 @@ def find_containerd(
         inside = place.is_relative_to(Path(os.path.abspath(path))) or place.is_relative_to(os.path.realpath(path))
         if not candidate.proofs and not _is_credible(candidate, docker, inside):
             tried.append(f"{shown(place, 300)} holds nothing of this root's containers")
+            candidate.directory.close()
         elif best is None or rank > best[0]:
+            if best is not None:
+                best[1].directory.close()
             best = rank, candidate
+        else:
+            candidate.directory.close()
     return (best[1] if best else None), tuple(tried)
 
 
@@ -170,29 +175,41 @@ def _configured(system: Path) -> str | None:
 
 def _below(start: Path, way: str, opened: Directory | None = None) -> ContainerdRoot | str:
     """The containerd root at ``way`` below ``start``, or what is wrong with it; no link on the way is followed."""
+    if opened is not None:
+        return _opened(opened, way, start / way, None)
     try:
-        top = Directory.open_root(start) if opened is None else opened
-        directory = top.descend(way)
-        directory.stat_self()
-        if opened is None:
-            directory = directory.as_root(str(start / way))
-            top.close()
+        top = Directory.open_root(start)
     except OSError as error:
         return fault_of(error).what
-    if not is_containerd_root(directory):
-        return "has no containerd database"
-    return open_containerd_root(directory, start / way)
+    try:
+        return _opened(top, way, start / way, str(start / way))
+    finally:
+        top.close()
 
 
 def _at(path: Path) -> ContainerdRoot | str:
     """The containerd root at a path that the user gave, which may lead through links."""
     try:
-        opened = Directory.open_root(path)
-        directory = opened.as_root(os.path.abspath(path))
-        opened.close()
+        top = Directory.open_root(path)
+    except OSError as error:
+        return fault_of(error).what
+    try:
+        return _opened(top, "", path, os.path.abspath(path))
+    finally:
+        top.close()
+
+
+def _opened(top: Directory, way: str, path: Path, shown_path: str | None) -> ContainerdRoot | str:
+    """The containerd root at ``way`` below ``top``; with ``shown_path`` a root of its own, whose paths begin so."""
+    directory = top.descend(way)
+    try:
+        directory.stat_self()
+        if shown_path is not None:
+            directory = directory.as_root(shown_path)
     except OSError as error:
         return fault_of(error).what
     if not is_containerd_root(directory):
+        directory.close()
         return "has no containerd database"
     return open_containerd_root(directory, path)
 
@@ -270,10 +287,14 @@ def find_docker(containerd: ContainerdRoot) -> tuple[Directory, Path] | None:
             continue
         try:
             top = Directory.open_root(start)
-            docker = top.enter(name).as_root("")
-            top.close()
         except OSError:
             continue
+        try:
+            docker = top.enter(name).as_root("")
+        except OSError:
+            continue
+        finally:
+            top.close()
         if _proved(containerd, docker, start / name).proofs:
             return docker, start / name
         docker.close()

@@ -140,9 +140,7 @@ class ContainerdStore:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        for directory in (self.layer_root, self.halves.docker):
-            if directory is not None:
-                directory.close()
+        self.halves.close()
 
     # ------------------------------------------------------------------ what only these records tell
     @property
