@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from layerscope.errors import CommitError, UsageError
 from layerscope.lab.container_config import container_config, host_config
@@ -17,7 +18,7 @@ from layerscope.lab.init_layer import fill_init_layer
 from layerscope.lab.layer import MOST_LAYERS, make_layer_directory, recorded_cache_id
 from layerscope.lab.records import now, stage_container, stage_mount
 from layerscope.lab.root import LabRoot
-from layerscope.lab.run_config import merged
+from layerscope.lab.run_config import RunConfig, merged
 from layerscope.lab.transaction import Transaction
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ContainerID
@@ -86,14 +87,7 @@ def create_container(
     parent = recorded_cache_id(root.disk, top) if top else None
     if top is not None and parent is None:
         raise CommitError(f"{doing}: the directory of the image's top layer isn't recorded")
-    own = {
-        "Hostname": identity[:_HOST_NAME_LENGTH],
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "Cmd": list(command) or None,
-        "Image": typed,
-    }
-    config = merged(own, image.config.get("config") or {})
+    config = created_config(identity, typed, command, image.config.get("config") or {})
     with Transaction(root.disk, doing) as transaction:
         transaction.note("container", identity)
         make_layer_directory(transaction, init_id, parent)
@@ -106,6 +100,20 @@ def create_container(
         stage_container(transaction, identity, files)
         transaction.publish()
     return identity
+
+
+def created_config(
+    identity: ContainerID, typed: str, command: Sequence[str], image_config: Mapping[str, Any]
+) -> RunConfig:
+    """The ``Config`` of a new container, as docker's client and daemon make it of an image's."""
+    own = {
+        "Hostname": identity[:_HOST_NAME_LENGTH],
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Cmd": list(command) or None,
+        "Image": typed,
+    }
+    return merged(own, image_config)
 
 
 def free_name(name: str, containers: Sequence[Container]) -> str:

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 import layerscope.lab.owned_overlay  # noqa: F401 - loaded while this process may read Python's own files
+from layerscope.drivers import Driver
+from layerscope.drivers.overlay2 import Overlay2
 from layerscope.errors import CommitError, RootError
+from layerscope.formats.whiteout import TRUSTED, USER
+from layerscope.hostfs import Directory
+from layerscope.lab.owned_driver import OwnedOverlay2
+from layerscope.overlay.view import MergedView, ViewLevel
 from layerscope.services.lab import commit_options, new_lab, open_lab, save
 from layerscope.services.opening import open_root
 
@@ -116,6 +122,32 @@ def test_images_are_those_that_root_would_make(place: Path, tmp_path: Path) -> N
     assert found[0].diff_ids == found[1].diff_ids
     for entry in (ours / "overlay2").rglob("*"):
         assert entry.lstat().st_uid == NOBODY
+
+
+def seen(path: Path, driver: Driver) -> dict[str, tuple[object, ...]]:
+    """Modes and owners of the merged view of ``web``, its layers read by a driver."""
+    with open_root(path) as session:
+        levels = session.levels(session.find("web"))
+    view = MergedView(
+        [ViewLevel(lv.number, driver.open_layer(lv.cache_id), dialect=driver.dialect) for lv in levels if lv.cache_id]
+    )
+    assert len(view.levels) == len(levels) == 3
+    return {
+        directory.path_of(name): (oct(stat.st_mode), stat.st_uid, stat.st_gid, stat.st_rdev)
+        for directory, listed in view.walk()
+        for name, _part, _kind, stat in listed
+    }
+
+
+def test_owners_are_read_as_they_are_meant(place: Path, tmp_path: Path) -> None:
+    ours, roots = place / "lab", tmp_path / "roots"
+    make(roots)
+    make(tmp_path / "loads what is loaded late")
+    as_user(NOBODY, lambda: make(ours))
+    mine, theirs = Directory.open_root(ours), Directory.open_root(roots)
+    expected = seen(roots, Overlay2(theirs, TRUSTED))
+    assert expected["etc/group"] == ("0o104755", 0, 0, 0)
+    assert seen(ours, OwnedOverlay2(mine, USER)) == expected
 
 
 def lies(path: Path) -> dict[str, tuple[object, ...]]:
