@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from layerscope.drivers.base import (
+    CopiesTrees,
     Driver,
     DriverFactory,
     Elsewhere,
@@ -46,6 +47,7 @@ SNAPSHOTTERS = frozenset({"overlayfs", "native"})
 __all__ = [
     "DRIVERS",
     "SNAPSHOTTERS",
+    "CopiesTrees",
     "Driver",
     "DriverFactory",
     "Elsewhere",

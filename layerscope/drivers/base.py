@@ -91,6 +91,16 @@ class MixedKinds(Protocol):
 
 
 @runtime_checkable
+class CopiesTrees(Protocol):
+    """A driver whose layers begin as copies of the one below, made by itself.
+
+    ``drops_attributes``: the copies lose all extended attributes but file capabilities.
+    """
+
+    drops_attributes: bool
+
+
+@runtime_checkable
 class Elsewhere(Protocol):
     """A driver that may keep files outside of the root."""
 

@@ -19,6 +19,7 @@ class Vfs(LayerFolders):
     home = "vfs/dir"
     kind = LayerKind.SNAPSHOT
     sizes_by_walk = False
+    drops_attributes = True
 
     def __init__(self, root: Directory, dialect: Dialect) -> None:
         super().__init__(root, UNMARKED)

@@ -1,7 +1,8 @@
 """What a level did, where its layer keeps whole trees: found by comparing its tree with that of the level below.
 
 An entry is unchanged if it is the same inode, or if ``lstat`` and the extended attributes are equal: contents are never
-read. Times count to the nanosecond; a directory's too, which tell that a name in it came or went.
+read. Times count to the nanosecond; a directory's too, which tell that a name in it came or went. An attribute that the
+storage driver itself has lost, when it copied the tree below, is no change that anybody made.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Pair = tuple[str, Found, Found]
 
 _HOST_LABEL = "security.selinux"
 """Set by the host on all files of a container, whatever is done to them."""
+_CAPABILITY = "security.capability"
 _WITH_ATTRIBUTES = (modes.S_IFREG, modes.S_IFDIR)
 _AT_ONCE = 2048
 
@@ -124,7 +126,7 @@ class ComparedPart(Part):
             return None if before is None else "w"
         if before is None or before.kind != after.kind:
             return after.kind
-        changed = next(iter(changed_pairs([(name, before, after)])), None)
+        changed = next(iter(changed_pairs([(name, before, after)], _drops_attributes(self.own))), None)
         return None if changed is None else after.kind
 
     @property
@@ -133,7 +135,7 @@ class ComparedPart(Part):
         if self.below is None:
             return True
         one, other = self.below.parts[0], self.own.parts[0]
-        return not unchanged(one, self.below.stat(), other, self.own.stat(), "")
+        return not unchanged(one, self.below.stat(), other, self.own.stat(), "", _drops_attributes(self.own))
 
     def holds(self, name: str) -> MarkedKind | None:
         """The kind of ``name`` in the level's tree, ``w`` if the level took it away."""
@@ -207,12 +209,12 @@ def compare_directories(old: MergedDirectory, new: MergedDirectory) -> tuple[dic
     for name in befores.keys() - afters.keys():
         if befores[name].kind != "w":
             touched[name] = "w"
-    for name, _, after in changed_pairs(both):
+    for name, _, after in changed_pairs(both, _drops_attributes(new)):
         touched[name] = after.kind
     return touched, [name for name, _, after in both if after.kind == "d" and name not in touched]
 
 
-def changed_pairs(pairs: list[Pair]) -> Iterable[Pair]:
+def changed_pairs(pairs: list[Pair], drops_attributes: bool = False) -> Iterable[Pair]:
     """Those pairs that differ; one that vanished meanwhile doesn't."""
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
@@ -221,12 +223,22 @@ def changed_pairs(pairs: list[Pair]) -> Iterable[Pair]:
         for pair, one, other in zip(some, stats_before, stats_after, strict=True):
             if one is not None and other is not None:
                 name, before, after = pair
-                if not unchanged(before.part, one, after.part, other, name):
+                if not unchanged(before.part, one, after.part, other, name, drops_attributes):
                     yield pair
 
 
-def unchanged(before: Part, one: os.stat_result, after: Part, other: os.stat_result, name: str) -> bool:
-    """Whether two entries of one name (in ``before`` and ``after``; "" is the directory itself) are the same thing."""
+def unchanged(
+    before: Part,
+    one: os.stat_result,
+    after: Part,
+    other: os.stat_result,
+    name: str,
+    drops_attributes: bool = False,
+) -> bool:
+    """Whether two entries of one name (in ``before`` and ``after``; "" is the directory itself) are the same thing.
+
+    ``drops_attributes``: all attributes but file capabilities may be missing from the second one.
+    """
     if (one.st_mode, one.st_uid, one.st_gid, one.st_mtime_ns) != (
         other.st_mode,
         other.st_uid,
@@ -243,13 +255,19 @@ def unchanged(before: Part, one: os.stat_result, after: Part, other: os.stat_res
         same = one.st_rdev == other.st_rdev
     if not same or (one.st_ino == other.st_ino and one.st_ctime_ns == other.st_ctime_ns):
         return same  # a hard link, or a snapshot by the file system: nothing was done to the inode since
-    return kind not in _WITH_ATTRIBUTES or _same_attributes(before, after, name)
+    return kind not in _WITH_ATTRIBUTES or _same_attributes(before, after, name, drops_attributes)
 
 
-def _same_attributes(before: Part, after: Part, name: str) -> bool:
+def _drops_attributes(tree: MergedDirectory) -> bool:
+    return tree.view.levels[-1].drops_attributes
+
+
+def _same_attributes(before: Part, after: Part, name: str, drops_attributes: bool) -> bool:
     try:
-        keys = _attribute_names(before, name)
-        if keys != _attribute_names(after, name):
+        keys, now = _attribute_names(before, name), _attribute_names(after, name)
+        if drops_attributes:
+            keys &= {*now, _CAPABILITY}
+        if keys != now:
             return False
         return all(before.directory.xattr(key, name) == after.directory.xattr(key, name) for key in keys)
     except FileNotFoundError:

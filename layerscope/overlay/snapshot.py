@@ -45,7 +45,7 @@ class SnapshotView(MergedView):
         self.levels = tuple(levels)
         self._trees = _trees_of(levels) if trees is None else tuple(trees)
         for tree in self._trees:
-            tree.problems = self.problems
+            tree.problems, tree._kept = self.problems, self._kept
         roots: Trees = tuple(tree.root for tree in reversed(self._trees))
         self.unchanged: list[set[str]] = [set() for _ in levels]
         self.root_parts = tuple(parts_and_covered(self, roots)[0])
@@ -83,9 +83,9 @@ class SnapshotView(MergedView):
         return 0, stat.st_dev, stat.st_ino
 
     def trusts_times(self, other: MergedView) -> bool:
-        """If both grew from one tree: then most files are copies, and reading them all would take as long as it sounds.
+        """If both grew from one tree: most of their files are copies, and to read them all takes far too long.
 
-        So a file whose bytes changed while its size and time were kept isn't seen, as docker doesn't see it.
+        So a file whose bytes changed while its size and time were kept isn't seen; docker doesn't see it either.
         """
         key = self.levels[0].key
         return bool(key) and bool(other.levels) and other.levels[0].key == key

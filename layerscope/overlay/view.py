@@ -35,7 +35,8 @@ class ViewLevel:
     """One level as the view needs it: its number (from 1, the base), the top of its tree, what that tree is.
 
     ``key`` names the layer's directory: levels of two views with the same key hold the same files. A diff is laid over
-    the tree of level ``over``, if that isn't the next lower one (None).
+    the tree of level ``over``, if that isn't the next lower one (None). ``drops_attributes``: a whole tree that began
+    as a copy without the extended attributes but file capabilities.
     """
 
     number: int
@@ -44,6 +45,7 @@ class ViewLevel:
     kind: LayerKind = LayerKind.DIFF
     dialect: Dialect = TRUSTED
     over: int | None = None
+    drops_attributes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

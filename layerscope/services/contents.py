@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from layerscope.analysis.changes import docker_change_bytes, docker_changes
 from layerscope.analysis.sizes import walked_size
-from layerscope.drivers import Driver, Elsewhere, MeasuresDisk, MixedKinds, RecordsLower, ShortNames, TellsDamage
+from layerscope.drivers import (
+    CopiesTrees,
+    Driver,
+    Elsewhere,
+    MeasuresDisk,
+    MixedKinds,
+    RecordsLower,
+    ShortNames,
+    TellsDamage,
+)
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, UNMARKED
 from layerscope.model.change import Change
@@ -148,7 +157,8 @@ class Contents:
             wanted = driver.laid_over(cache_id)
             wholes = [lower.number for lower in below if lower.kind is LayerKind.SNAPSHOT]
             over = next((lower.number for lower in below if wanted and lower.key == wanted), max(wholes, default=None))
-        return ViewLevel(level.number, top, cache_id, kind, dialect, over)
+        drops_attributes = isinstance(driver, CopiesTrees) and driver.drops_attributes
+        return ViewLevel(level.number, top, cache_id, kind, dialect, over, drops_attributes)
 
     def _names_of(self, level: Level, why: str) -> TarSplitTree | None:
         """A level's tree as the record of its tar has it, without contents; None if there is no such record."""

@@ -147,7 +147,10 @@ def foreign_marks(store: Store, contents: Contents) -> list[Problem]:
     """
     if contents.driver is None:
         return []
-    other = "user.overlay." if contents.driver.dialect.prefix.startswith("trusted") else "trusted.overlay."
+    dialect = contents.driver.dialect
+    other = "user.overlay." if dialect.prefix.startswith("trusted") else "trusted.overlay."
+    if not dialect.prefix or other in dialect.prefixes:
+        return []
     found: list[Problem] = []
     left = _WALKED_DIRECTORIES
     for container in store.containers():

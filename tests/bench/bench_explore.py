@@ -50,6 +50,7 @@ class Terminal:
         self.process, self.terminal = pty.fork()
         if not self.process:
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LAYERSCOPE_THEME": "layerscope-dark"}
+            os.environ |= {"COLUMNS": "120", "LINES": "40"}
             os.execvp(command[0], command)
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self.seen = ""
@@ -95,7 +96,7 @@ def running(root: Path, *before: str) -> Iterator[Terminal]:
     try:
         yield terminal
     finally:
-        os.kill(terminal.process, signal.SIGTERM)
+        os.killpg(terminal.process, signal.SIGKILL)  # strace and what it traces, too
         os.waitpid(terminal.process, 0)
         os.close(terminal.terminal)
 
@@ -119,13 +120,13 @@ def test_the_first_usable_frame(root: Path):
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_few_directories_are_listed_before_it(root: Path, tmp_path: Path):
     log = tmp_path / "log"
-    tracing = ("strace", "-f", "-y", "-s", "100000", "-e", "trace=getdents64,write", "-o", str(log))
+    tracing = ("strace", "-f", "--seccomp-bpf", "-y", "-s", "100000", "-e", "trace=getdents64,write", "-o", str(log))
     with running(root, *tracing) as terminal:
         terminal.until(*SEEN_FIRST)
     text = log.read_text(errors="replace")
     seen, listed = "", set()
     for line in text.splitlines():
-        if "write(1<" in line:
+        if "write(" in line and "/dev/pts/" in line:
             seen += line
             if all(wanted in seen for wanted in SEEN_FIRST):
                 break
@@ -141,16 +142,17 @@ def test_keys_and_memory_in_a_directory_of_200000_entries(root: Path):
         terminal.until(*SEEN_FIRST)
         terminal.quiet(2)
         at_first = terminal.memory_mb
-        os.write(terminal.terminal, b"3G")
-        terminal.quiet()
+        for key in b"3", b"G":  # a terminal's keys come one by one
+            os.write(terminal.terminal, key)
+            terminal.quiet()
         start = time.perf_counter()
         os.write(terminal.terminal, b"l")
         terminal.until("00002")
         loaded = time.perf_counter() - start
         terminal.quiet(2)
         print(f"\nread and shown in {loaded:.1f} s; {at_first:.0f} MB before, {terminal.memory_mb:.0f} MB after")
-        for name, key, count in (("down", "j", 200), ("page down", "\x1b[6~", 60), ("last", "G", 3), ("first", "g", 3)):
-            times = sorted(terminal.press(key) for _ in range(count))
+        for name, keys in (("down", "j" * 200), ("page down", ["\x1b[6~"] * 60), ("ends", "Gg" * 10)):
+            times = sorted(terminal.press(key) for key in keys)
             late = times[int(len(times) * 0.95)]
             print(f"{name:>9}: median {statistics.median(times):.1f} ms, 95% {late:.1f} ms, longest {times[-1]:.1f} ms")
             assert statistics.median(times) < KEY_MS

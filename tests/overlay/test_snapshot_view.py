@@ -392,6 +392,28 @@ def test_a_container_over_its_image_and_not_over_its_init_layer(tmp_path: Path) 
     assert (read(view.cut(2), "etc/motd"), read(view, "etc/motd")) == (b"hello", b"changed")
 
 
+@pytest.mark.parametrize("drops_attributes", [False, True])
+def test_attributes_that_a_copy_has_lost(tmp_path: Path, drops_attributes: bool) -> None:
+    """Nobody took them away where the driver's own copies lose them; what is new or other was done by somebody."""
+    given = {"lost": {"user.a": b"1"}, "kept": {"user.a": b"1"}, "other": {"user.a": b"1"}, "new": {}, "file": {}}
+    given["capable"] = {"security.capability": b"\1\0\0\2" + bytes(16)}
+    later = {**given, "lost": {}, "other": {"user.a": b"2"}, "new": {"user.b": b""}, "capable": {}}
+    levels = []
+    for number, attributes in enumerate((given, later), 1):
+        top = tmp_path / str(number)
+        top.mkdir()
+        for name, pairs in attributes.items():
+            (top / name).touch()
+            for key, value in pairs.items():
+                os.setxattr(top / name, key, value)
+            os.utime(top / name, ns=(1, 1))
+        directory = Directory.open_root(top)
+        level = ViewLevel(number, directory, str(number), LayerKind.SNAPSHOT, UNMARKED, None, drops_attributes)
+        levels.append(level)
+    changed = {entry.name for entry in entries(merged_view(levels).root) if entry.level == 2}
+    assert changed == {"other", "new", "capable"} | (set() if drops_attributes else {"lost"})
+
+
 def test_equal_facts_are_taken_for_equal_contents(tmp_path: Path) -> None:
     """Reading every file of every tree is what a view over snapshots must never do; docker doesn't either."""
     levels = []

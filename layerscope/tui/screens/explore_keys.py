@@ -46,10 +46,11 @@ class ExploreKeys(Screen[None]):
         return self.query_one(f"#{PANES[number - 1]}", Pane)
 
     def _focus_in(self, pane: Pane) -> bool:
-        target = next((widget for widget in pane.query("*").results(Widget) if widget.focusable), None)
+        candidates = (widget for widget in pane.query("*").results(Widget) if widget.focusable)
+        target = next((widget for widget in candidates if _is_displayed(widget)), None)
         if target is None:
             return False
-        target.focus()
+        self.set_focus(target)
         return True
 
     def _here(self) -> int:
@@ -66,8 +67,9 @@ class ExploreKeys(Screen[None]):
             number = 2 if number == 1 and not listing else number
         if self.has_class("-enlarged"):
             self._enlarge(number)
-        # Styles of what was hidden until now come with the next refresh.
-        self.call_after_refresh(self._focus_in, self._pane(number))
+        if not self._focus_in(self._pane(number)):
+            # What was hidden until now can take the focus after the next refresh.
+            self.call_after_refresh(self._focus_in, self._pane(number))
 
     def _step_pane(self, step: int) -> None:
         shown = [number for number in range(1, 5) if self._pane(number).display or self.has_class("-enlarged")]
@@ -250,3 +252,7 @@ class ExploreKeys(Screen[None]):
 
     action_commit = action_new = action_edit = action_delete = action_open_writable
     action_rename = action_chmod = action_copy_in = action_open_writable
+
+
+def _is_displayed(widget: Widget) -> bool:
+    return all(above.display for above in widget.ancestors_with_self if isinstance(above, Widget))

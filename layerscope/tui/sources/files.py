@@ -85,7 +85,7 @@ class FileSource:
         Raises:
             OSError: there is none, or it can't be read.
         """
-        self.view = view = self.view.cut(self.number)  # a view keeps listings: another one sees what has changed
+        view = self.view.cut(self.number)  # a view keeps listings: another one sees what has changed
         directory = view.directory(path, hidden=True)
         self.scans += len(directory.parts) + len(directory.covered)
         maker = RowMaker(directory, self._around)
@@ -98,6 +98,7 @@ class FileSource:
         rows = by_name([*maker.visible, *maker.gone.values()])
         keep(len(rows))
         self.problems.update(dict.fromkeys(view.problems))
+        self.view = view.cut(self.number)  # and gives back the memory of the names
         prefix = f"{path}/" if path else ""
         self._unsettled += [(prefix + row.name, row) for row in rows if _is_unsettled(row)]
         self.put(path, rows)

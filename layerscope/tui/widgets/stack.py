@@ -61,6 +61,7 @@ class LayerStack(ScrollView, can_focus=True):
         self.blocks: list[Block] = []
         self.alone = False
         self._places: list[BlockPlace] = []
+        self._laid_out_for = Size(0, 0)
 
     # ------------------------------------------------------------------ content
     def show(self, blocks: list[Block], number: int) -> None:
@@ -91,6 +92,7 @@ class LayerStack(ScrollView, can_focus=True):
 
     # ------------------------------------------------------------------ layout
     def _lay_out(self) -> None:
+        self._laid_out_for = self.size
         most = 1 if self.size.width < _BLOCKS_FROM else _GAPS_FROM
         heights = block_heights([block.size for block in self.blocks], self.size.height, most)
         gaps = min(heights, default=0) >= _GAPS_FROM
@@ -118,6 +120,8 @@ class LayerStack(ScrollView, can_focus=True):
     # ------------------------------------------------------------------ drawing
     def render_line(self, y: int) -> Strip:
         """Line ``y`` of what is on the screen."""
+        if self._laid_out_for != self.size:  # drawn before it is told of its size
+            self._lay_out()
         base = self.visual_style.rich_style
         line = y + self.scroll_offset.y
         width = self.scrollable_content_region.width

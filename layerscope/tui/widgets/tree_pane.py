@@ -165,4 +165,4 @@ def _counted(source: FileSource) -> MergedView:
     """The view whose bytes are counted: for a single level just that level."""
     if not source.layer_only:
         return source.view.cut(source.number)
-    return MergedView([level for level in source.view.levels if level.number == source.number])
+    return source.view.only(source.number)
