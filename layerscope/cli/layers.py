@@ -15,6 +15,7 @@ from layerscope.cli.render.docker_form import UNKNOWN, short_id, size
 from layerscope.cli.render.table import aligned
 from layerscope.cli.report import exit_code, tell
 from layerscope.errors import UsageError
+from layerscope.formats.history_text import command_title
 from layerscope.model.change import ChangeKind
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _blame_lines(life: Blame, out: Output) -> Iterator[str]:
                 "" if step.size is None else size(step.size),
                 ",".join(map(out.text, step.fields)),
                 (step.sha256 or "")[:12],
-                " ".join(out.text(step.created_by).split()),
+                out.text(command_title(step.created_by)),
             ]
         )
     yield from aligned(rows, frozenset({0, 3}), out.width)

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from layerscope.cli.report import tell
 from layerscope.errors import UsageError
 
 if TYPE_CHECKING:
     from layerscope.services.session import Session
 
 _ROOT_VARIABLE = "LAYERSCOPE_ROOT"
-_HAND_OVERS = ("thin_metadata", "thin_data", "zfs_list")
+_HANDED = {
+    "thin_metadata": "devicemapper: the pool's metadata device, a copy of it, or what thin_dump prints.",
+    "thin_data": "devicemapper: the pool's data device, or a copy of it.",
+    "zfs_list": "zfs: what zfs list -Hp printed of the root's datasets (README).",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line says about the root and the answer. ``root`` None: the first usual place that can be read.
 
-    ``hand_overs`` are the options given for stores that have halves; nothing here reads such a store yet.
+    ``handed`` are the paths of what drivers keep outside of the root, by name.
     """
 
     root: str | None = None
@@ -34,7 +37,7 @@ class Options:
     namespace: str | None = None
     ascii: bool = False
     json: bool = False
-    hand_overs: tuple[str, ...] = ()
+    handed: tuple[tuple[str, str], ...] = ()
 
     def session(self) -> Session:
         """The root, opened for reading.
@@ -45,14 +48,13 @@ class Options:
         """
         from layerscope.services.opening import open_root
 
-        for name in self.hand_overs:
-            tell(f"--{name.replace('_', '-')} has no meaning for the stores that can be read; it is ignored")
         return open_root(
             self.root,
             driver=self.driver,
             xattr_prefix=self.xattr_prefix,
             containerd_root=self.containerd_root,
             namespace=self.namespace,
+            **dict(self.handed),
         )
 
 
@@ -77,10 +79,10 @@ _ROOT_OPTIONS = (
     click.option("--xattr-prefix", type=click.Choice(["trusted", "user"]), help="Where overlay's marks are kept."),
     click.option("--no-cache", is_flag=True, help="Read everything anew."),
     click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
-    *(click.option(f"--{name.replace('_', '-')}", metavar="PATH", hidden=True) for name in _HAND_OVERS),
+    *(click.option(f"--{name.replace('_', '-')}", metavar="FILE", help=text) for name, text in _HANDED.items()),
 )
 _OWN = frozenset(
-    {"root", "driver", "containerd_root", "namespace", "xattr_prefix", "no_cache", "ascii", "json", *_HAND_OVERS}
+    {"root", "driver", "containerd_root", "namespace", "xattr_prefix", "no_cache", "ascii", "json", *_HANDED}
 )
 
 
@@ -128,5 +130,5 @@ def options_of(context: click.Context) -> Options:
         namespace=given("namespace"),
         ascii=bool(given("ascii")),
         json=bool(behind.get("json")),
-        hand_overs=tuple(name for name in _HAND_OVERS if given(name)),
+        handed=tuple((name, given(name)) for name in _HANDED if given(name)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,8 +22,8 @@ def open_root_in_ui(options: Options, path: str | Path | None) -> int:
     _demand_terminal()
     from layerscope.tui.run import run_app
 
-    root = None if path is None else Path(path)
-    return run_app(root, driver=options.driver, xattr_prefix=options.xattr_prefix, ascii=options.ascii) or 0
+    options = replace(options, root=None if path is None else str(path))
+    return run_app(None if path is None else Path(path), options.session, ascii=options.ascii) or 0
 
 
 def _demand_terminal() -> None:

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 
 from layerscope.drivers.base import (
+    NOTHING_HANDED_OVER,
     CopiesTrees,
     Driver,
     DriverFactory,
     Elsewhere,
+    HandedOver,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
     ShortNames,
     TellsDamage,
+    TellsDiskUse,
 )
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
 
 
-def _driver(module: str, name: str) -> DriverFactory:
+@dataclass(frozen=True, slots=True)
+class _Lazy:
     """A driver that is imported when it is needed: a root has one, and some bring readers of whole file systems."""
 
-    def make(root: Directory, dialect: Dialect) -> Driver:
-        factory: DriverFactory = getattr(import_module(f"layerscope.drivers.{module}"), name)
-        return factory(root, dialect)
+    module: str
+    name: str
+    takes: frozenset[str]
 
-    return make
+    def __call__(self, root: Directory, dialect: Dialect, handed: HandedOver = NOTHING_HANDED_OVER) -> Driver:
+        make: Callable[..., Driver] = getattr(import_module(f"layerscope.drivers.{self.module}"), self.name)
+        given = {name: path for name, path in handed.given().items() if name in self.takes}
+        return make(root, dialect, **given)
+
+
+def _driver(module: str, name: str, *takes: str) -> DriverFactory:
+    return _Lazy(module, name, frozenset(takes))
 
 
 DRIVERS: dict[str, DriverFactory] = {
@@ -34,9 +47,9 @@ DRIVERS: dict[str, DriverFactory] = {
     "overlay": _driver("overlay", "Overlay"),
     "fuse-overlayfs": _driver("fuse_overlayfs", "FuseOverlayfs"),
     "vfs": _driver("vfs", "Vfs"),
-    "devicemapper": _driver("devicemapper", "DeviceMapper"),
+    "devicemapper": _driver("devicemapper", "DeviceMapper", "thin_metadata", "thin_data"),
     "btrfs": _driver("btrfs", "Btrfs"),
-    "zfs": _driver("zfs", "Zfs"),
+    "zfs": _driver("zfs", "Zfs", "zfs_list"),
     "aufs": _driver("aufs", "Aufs"),
     "overlayfs": _driver("overlayfs_snapshot", "OverlayfsSnapshot"),
     "native": _driver("native_snapshot", "NativeSnapshot"),
@@ -46,14 +59,17 @@ SNAPSHOTTERS = frozenset({"overlayfs", "native"})
 
 __all__ = [
     "DRIVERS",
+    "NOTHING_HANDED_OVER",
     "SNAPSHOTTERS",
     "CopiesTrees",
     "Driver",
     "DriverFactory",
     "Elsewhere",
+    "HandedOver",
     "MeasuresDisk",
     "MixedKinds",
     "RecordsLower",
     "ShortNames",
     "TellsDamage",
+    "TellsDiskUse",
 ]

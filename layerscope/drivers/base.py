@@ -9,12 +9,15 @@ import os
 import re
 import stat as modes
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, is_file_name
+from layerscope.model.disk_use import DiskUse
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
@@ -119,11 +122,44 @@ class MeasuresDisk(Protocol):
         """
 
 
+@runtime_checkable
+class TellsDiskUse(Protocol):
+    """A driver over a file system that knows which bytes levels share."""
+
+    def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+        """What a layer takes on disk, None if nothing tells it here. Raises as ``Driver.open_layer``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """What drivers keep outside of the root, as the user has handed it over: paths on the user's own disk.
+
+    ``thin_metadata``: the metadata of a thin pool, a copy of it, or what ``thin_dump`` prints; ``thin_data`` its data.
+    ``zfs_list``: what :data:`layerscope.formats.zfs_list.COMMAND` printed.
+    """
+
+    thin_metadata: Path | None = None
+    thin_data: Path | None = None
+    zfs_list: Path | None = None
+
+    def given(self) -> dict[str, Path]:
+        """What there is, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: path for name, path in found.items() if path is not None}
+
+
+NOTHING_HANDED_OVER = HandedOver()
+
+
 class DriverFactory(Protocol):
     """How a driver is made: from the root's directory and the dialect chosen for that root."""
 
-    def __call__(self, root: Directory, dialect: Dialect) -> Driver:
-        """A driver on the root whose directory is given."""
+    @property
+    def takes(self) -> frozenset[str]:
+        """The names of what may be handed over to it (:class:`HandedOver`)."""
+
+    def __call__(self, root: Directory, dialect: Dialect, handed: HandedOver = NOTHING_HANDED_OVER) -> Driver:
+        """A driver on the root whose directory is given; RootError for what was handed over and can't be read."""
 
 
 # ---------------------------------------------------------------------- what several drivers have in common

@@ -8,13 +8,23 @@ Source: moby daemon/graphdriver/zfs/zfs.go; seen with 20.10.24 on OpenZFS 2.1.11
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from layerscope.drivers.base import LayerFolders
+from layerscope.errors import CorruptError, PermissionDenied, RootError
+from layerscope.formats.escape import escape
 from layerscope.formats.whiteout import UNMARKED, Dialect
+from layerscope.formats.zfs_list import Dataset, parse_zfs_list
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID
+from layerscope.model.disk_use import DiskUse
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
+
+_MOST_LISTED = 1 << 26
+_MOST_LOWER = 1 << 10
 
 
 class Zfs(LayerFolders):
@@ -25,8 +35,38 @@ class Zfs(LayerFolders):
     kind = LayerKind.SNAPSHOT
     sizes_by_walk = False
 
-    def __init__(self, root: Directory, dialect: Dialect) -> None:
+    def __init__(self, root: Directory, dialect: Dialect, zfs_list: Path | None = None) -> None:
+        """The driver of ``root``; ``zfs_list``: a file with what ``formats.zfs_list.COMMAND`` printed.
+
+        Raises:
+            RootError: that file can't be read, or says something else; PermissionDenied: this user may not read it.
+        """
         super().__init__(root, UNMARKED)
+        self._datasets = _datasets(zfs_list) if zfs_list is not None else {}
+
+    def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+        """What zfs said of the layer's dataset, None if it wasn't asked."""
+        dataset = self._datasets.get(cache_id)
+        if dataset is None:
+            return None
+        return DiskUse(dataset.referenced, dataset.usedbydataset, dataset.written)
+
+    def lower_ids(self, cache_id: CacheID) -> list[CacheID] | None:
+        """The layers that this one's dataset is a clone of, nearest first; None if zfs wasn't asked."""
+        dataset = self._datasets.get(cache_id)
+        if dataset is None:
+            return None
+        found: list[CacheID] = []
+        while dataset.origin and len(found) < _MOST_LOWER:
+            found.append(CacheID(dataset.origin))
+            dataset = self._datasets.get(dataset.origin)
+            if dataset is None:
+                return None
+        return found
+
+    def lower_record(self, cache_id: CacheID) -> str:
+        """The list of datasets lies outside of the root: the dataset's name stands for it."""
+        return f"{self.home}/{cache_id} (origin)"
 
     def open_layer(self, cache_id: CacheID) -> Directory:
         """The layer's dataset, where it is mounted.
@@ -48,3 +88,19 @@ class Zfs(LayerFolders):
             "import the pool and mount a layer's dataset at zfs/graph/<its name>",
             Severity.WARNING,
         )
+
+
+def _datasets(path: Path) -> Mapping[str, Dataset]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_LISTED + 1)
+    except PermissionError:
+        raise PermissionDenied(f"cannot read {escape(str(path))}: permission denied") from None
+    except OSError as error:
+        raise RootError(f"cannot read {escape(str(path))}: {error.strerror}") from None
+    if len(data) > _MOST_LISTED:
+        raise RootError(f"{escape(str(path))} is too large for a list of datasets")
+    try:
+        return parse_zfs_list(os.fsdecode(data))
+    except CorruptError as error:
+        raise RootError(f"{escape(str(path))}: {error}") from None

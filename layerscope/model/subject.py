@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layerscope.model.container import Container
+from layerscope.model.disk_use import DiskUse
 from layerscope.model.image import Image
 from layerscope.model.level import Level, LevelCounts
 
@@ -40,11 +41,15 @@ class ContainerUsage:
 
 @dataclass(frozen=True, slots=True)
 class StackLevel:
-    """A level with what it holds. ``size`` is the recorded size, or the measured one where there is no record."""
+    """A level with what it holds. ``size`` is the recorded size, or the measured one where there is no record.
+
+    ``disk``: what the file system below says that it takes; None where that can't tell, or wasn't asked.
+    """
 
     level: Level
     size: int | None
     counts: LevelCounts | None
+    disk: DiskUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

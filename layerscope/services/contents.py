@@ -19,12 +19,14 @@ from layerscope.drivers import (
     RecordsLower,
     ShortNames,
     TellsDamage,
+    TellsDiskUse,
 )
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, UNMARKED
 from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
+from layerscope.model.disk_use import DiskUse
 from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
@@ -203,6 +205,15 @@ class Contents:
             if self.driver.sizes_by_walk:
                 return walked_size(self.driver.open_layer(level.cache_id), cancelled)
             return _bytes_changed_at(view, level.number, cancelled)
+        except OSError:
+            return None
+
+    def disk_use(self, level: Level, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+        """What a level takes on disk, where the file system below tells levels apart; else None."""
+        if level.cache_id is None or not isinstance(self.driver, TellsDiskUse):
+            return None
+        try:
+            return self.driver.disk_use(level.cache_id, cancelled)
         except OSError:
             return None
 

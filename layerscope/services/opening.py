@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from layerscope.drivers import DRIVERS, SNAPSHOTTERS, DriverFactory
+from layerscope.drivers import DRIVERS, SNAPSHOTTERS, DriverFactory, HandedOver
 from layerscope.errors import LayerscopeError, RootError, UsageError
 from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
@@ -26,6 +26,9 @@ def open_root(
     xattr_prefix: str | None = None,
     containerd_root: str | Path | None = None,
     namespace: str | None = None,
+    thin_metadata: str | Path | None = None,
+    thin_data: str | Path | None = None,
+    zfs_list: str | Path | None = None,
 ) -> Session:
     """Open a root for reading.
 
@@ -35,10 +38,14 @@ def open_root(
         xattr_prefix: ``trusted`` or ``user``; None: chosen by what the root is.
         containerd_root: Where the other half of docker's containerd store is; None: it is looked for.
         namespace: The containerd namespace to read; None: docker's, else Kubernetes', else the one with most images.
+        thin_metadata: Where a devicemapper pool's metadata is (the device, a copy of it, or what ``thin_dump``
+            printed), if it isn't in the root.
+        thin_data: Where that pool's data is.
+        zfs_list: A file with what ``zfs list -Hp`` printed of the root's datasets.
 
     Raises:
         RootError: there is no root at ``path``, or it can't be read (PermissionDenied).
-        UsageError: the wanted driver, namespace or prefix isn't there.
+        UsageError: the wanted driver, namespace or prefix isn't there; what is handed over has no meaning there.
         UnsupportedError: it is a root, of a kind that can't be read.
     """
     if xattr_prefix not in (None, "trusted", "user"):
@@ -46,8 +53,9 @@ def open_root(
     place = Path(path) if path is not None else _usual_place()
     root = open_directory(place)
     try:
-        wanted = Path(containerd_root) if containerd_root is not None else None
-        return _opened(root, place, driver, xattr_prefix, wanted, namespace)
+        wanted = _path(containerd_root)
+        handed = HandedOver(_path(thin_metadata), _path(thin_data), _path(zfs_list))
+        return _opened(root, place, driver, xattr_prefix, wanted, namespace, handed)
     except LayerscopeError:
         root.close()
         raise
@@ -60,6 +68,7 @@ def _opened(
     xattr_prefix: str | None,
     containerd_root: Path | None,
     namespace: str | None,
+    handed: HandedOver,
 ) -> Session:
     detection = detect(root, place)
     store: Store | None = None
@@ -73,10 +82,25 @@ def _opened(
     layer_root = store.layer_root if isinstance(store, TwoRoots) else root
     marker = read_marker(root)
     factory = DRIVERS.get(store.driver) if (store.driver in SNAPSHOTTERS) == isinstance(store, TwoRoots) else None
+    _check_handed_over(handed, factory, store.driver)
     prefix = xattr_prefix or (marker.xattr_prefix if marker else _prefix_for(layer_root, detection, factory))
     setting = Setting(place, detection, privilege(), prefix, marker, file_driver_missing=factory is None)
-    files = factory(layer_root, dialect_for(prefix)) if factory is not None and layer_root is not None else None
+    files = factory(layer_root, dialect_for(prefix), handed) if factory is not None and layer_root is not None else None
+    if marker is not None and prefix == "user" and files is not None and store.driver == "overlay2":
+        from layerscope.lab.owned_driver import OwnedOverlay2
+
+        files = OwnedOverlay2(root, dialect_for(prefix))
     return Session(place, root, store, files, setting)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _check_handed_over(handed: HandedOver, factory: DriverFactory | None, driver: str) -> None:
+    for name in handed.given():
+        if factory is None or name not in factory.takes:
+            raise UsageError(f"{name} has no meaning for layers of {driver}: leave it out")
 
 
 def _prefix_for(root: Directory | None, detection: Detection, factory: DriverFactory | None) -> str:

@@ -211,7 +211,8 @@ class Session:
         size = level.size
         if size is None and level.role is not Role.IMAGE:
             size = self._contents.level_size(view, level, cancelled)
-        return StackLevel(level, size, level_counts(view, level.number, cancelled) if counts else None)
+        counted = level_counts(view, level.number, cancelled) if counts else None
+        return StackLevel(level, size, counted, self._contents.disk_use(level, cancelled) if counts else None)
 
     def changes(self, subject: Subject, corrected: bool = False, detail: bool = True) -> list[Change]:
         """What a container changed: the lines of ``docker diff``, or (``corrected``) every difference there is."""

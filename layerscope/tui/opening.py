@@ -24,13 +24,13 @@ class Opened(NamedTuple):
     first: FirstLook | None
 
 
-def opener(root: Path | None, driver: str | None = None, xattr_prefix: str | None = None) -> Opener:
-    """What opens the root, once more with each call. It raises LayerscopeError."""
+def opener(root: Path | None) -> Opener:
+    """What opens a root of which nothing but the path is said, once more with each call. It raises LayerscopeError."""
 
     def open_it() -> Session:
         from layerscope.services import open_root
 
-        return open_root(root, driver=driver, xattr_prefix=xattr_prefix)
+        return open_root(root)
 
     return open_it
 

@@ -7,19 +7,21 @@ import os
 import sys
 from pathlib import Path
 
-from layerscope.tui.opening import open_aside, opener
+from layerscope.tui.opening import Opener, open_aside
 
 _SWITCH_SECONDS = 0.001
 
 
-def run_app(root: Path | None, driver: str | None = None, xattr_prefix: str | None = None, ascii: bool = False) -> int:
-    """Open the terminal UI on a root and stay until the user quits; gives the exit code."""
+def run_app(root: Path | None, open_it: Opener, ascii: bool = False) -> int:
+    """Show the root that ``open_it`` opens, and stay until the user quits; gives the exit code.
+
+    ``root`` is where it looks (None: the usual places).
+    """
     # Nothing of what the start makes ever goes away, so looking for garbage in it only takes time. The app turns it
     # on again with the first frame.
     gc.disable()
     # Threads read while keys are pressed: with the usual 5 ms a key could wait for several turns.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    open_it = opener(root, driver, xattr_prefix)
     opened = open_aside(open_it)
     from layerscope.tui.app import LayerscopeApp
     from layerscope.tui.settings import chosen_theme

@@ -191,3 +191,17 @@ def test_a_btrfs_keeps_inodes_from_snapshot_to_snapshot(world: Lived, session: S
     stats = [os.lstat(world.engine.root / str(level.path) / "data/owned") for level in (base, top)]
     assert stats[0].st_dev != stats[1].st_dev
     assert (stats[0].st_ino, stats[0].st_ctime_ns) == (stats[1].st_ino, stats[1].st_ctime_ns)
+
+
+def test_bytes_that_subvolumes_share(world: Lived, session: Session) -> None:
+    """What btrfs's own tool says, of every level of every container."""
+    if world.engine.driver != "btrfs":
+        pytest.skip("only btrfs tells")
+    subprocess.run(["sync", "-f", str(world.engine.root)], check=True)
+    for container in world.containers.values():
+        for level in session.stack(session.find(container)):
+            assert level.disk is not None
+            path = world.engine.root / str(level.level.path)
+            asked = ["btrfs", "filesystem", "du", "-s", "--raw", str(path)]
+            total, exclusive, *_ = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-4:]
+            assert (level.disk.referenced, level.disk.exclusive) == (int(total), int(exclusive))

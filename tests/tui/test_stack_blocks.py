@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from layerscope import open_root
-from layerscope.tui.sources.blocks import block_heights, blocks_of, command_title
+from layerscope.formats.history_text import command_title
+from layerscope.tui.sources.blocks import block_heights, blocks_of
 from layerscope.tui.sources.totals import stack_totals
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from layerscope.cli.render.docker_form import size
 from layerscope.cli.render.marks import COUNT_STATES, colored, mark
 from layerscope.cli.render.table import cells, ellipsis
+from layerscope.formats.history_text import command_title
 from layerscope.model.level import LevelCounts
 from layerscope.model.subject import StackLevel
 
@@ -72,7 +73,7 @@ def _with_words(head: str, item: StackLevel, look: Look) -> str:
     """``head`` with the counts and the command behind it, the command cut to what room there is."""
     plain = counts_text(item.counts, Look(look.glyphs))
     line = head + (f"  {counts_text(item.counts, look)}" if plain else "")
-    command = look.safe(" ".join(item.level.created_by.split()))
+    command = look.safe(command_title(item.level.created_by))
     if command:
         used = cells(head) + (2 + cells(plain) if plain else 0) + 2
         if look.width is not None:

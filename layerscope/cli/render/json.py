@@ -13,6 +13,7 @@ import re
 import stat as modes
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
@@ -230,6 +231,7 @@ def stack_level(value: StackLevel) -> Shape:
         "size": value.size,
         "created_by": replaced(level.created_by),
         **{name: None if counts is None else getattr(counts, name) for name in COUNTED},
+        "disk": None if value.disk is None else asdict(value.disk),
     }
 
 

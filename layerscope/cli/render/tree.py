@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from layerscope.cli.render.docker_form import short_id, size
+from layerscope.formats.history_text import command_title
 from layerscope.model.digest import ChainID
 
 
@@ -60,4 +61,4 @@ def tree_lines(tree: LayerTree, glyphs: bool = True) -> Iterator[tuple[str, Tree
 def tree_row(guide: str, layer: TreeLayer) -> list[str]:
     """The cells of one row: layer, size, images, command."""
     images = ", ".join(layer.images)
-    return [guide + short_id(layer.chain_id), size(layer.size), images, " ".join(layer.created_by.split())]
+    return [guide + short_id(layer.chain_id), size(layer.size), images, command_title(layer.created_by)]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from layerscope.formats.history_text import command_title
 from layerscope.model.digest import hex_of
 from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import StackLevel, Subject
 from layerscope.tui.glyphs import Mark
-
-_SHELL = "/bin/sh -c "
-_NO_LAYER = "#(nop) "
-_BUILDKIT = " # buildkit"
-_BLANKS = re.compile(r"\s+")
-_LONGEST_TITLE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +80,6 @@ def _title(subject: Subject, level: Level) -> str:
     if level.role is Role.INIT:
         return "init layer: mount points"
     return "imported" if level.number == 1 else "no command recorded"
-
-
-def command_title(created_by: str) -> str:
-    """A history command as its Dockerfile had it: on one line, without the shell that both builders put around it."""
-    text = _BLANKS.sub(" ", created_by[: _LONGEST_TITLE * 4]).strip()
-    text = text.removesuffix(_BUILDKIT)
-    if text.startswith(_SHELL + _NO_LAYER):
-        text = text.removeprefix(_SHELL + _NO_LAYER).lstrip()
-    elif text.startswith(_SHELL):
-        text = "RUN " + text.removeprefix(_SHELL)
-    elif text.startswith("RUN " + _SHELL):
-        text = "RUN " + text.removeprefix("RUN " + _SHELL)
-    return text[:_LONGEST_TITLE]
 
 
 def block_heights(sizes: Sequence[int | None], rows: int, most: int = 3) -> list[int]:
