@@ -151,7 +151,7 @@ class Contents:
         try:
             top = driver.open_layer(cache_id)
         except OSError as error:
-            return f"contents can't be read: {os.strerror(error.errno or 0)}"
+            return f"contents can't be read: {error.strerror or os.strerror(error.errno or 0)}"
         kind = self._kind_of(driver, cache_id)
         dialect = UNMARKED if kind is LayerKind.SNAPSHOT else driver.dialect
         over = None

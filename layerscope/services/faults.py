@@ -17,7 +17,6 @@ _SAID = {
     errno.EISDIR: "it is a directory; layerscope ls lists it",
     errno.ELOOP: "it is a loop of symlinks",
     errno.EINVAL: "it is no regular file (or its redirect mark is invalid): there are no bytes to read",
-    errno.EIO: "its data is in no layer below this metadata-only copy",
     errno.ENAMETOOLONG: "that name is too long",
 }
 
@@ -41,7 +40,10 @@ def told(doing: str) -> Iterator[None]:
     except ContentsAbsent as error:
         raise UnsupportedError(f"{escape(doing)}: {error.why}") from None
     except OSError as error:
-        said = _SAID.get(error.errno or 0)
+        plain = os.strerror(error.errno or 0)
+        # An input/output error of ours says what is missing; one of the disk's says nothing.
+        own = error.strerror if error.errno == errno.EIO and error.strerror != plain else None
+        said = own or _SAID.get(error.errno or 0)
         if said is None:
-            raise RootError(f"{escape(doing)}: {os.strerror(error.errno or 0)}") from None
-        raise UsageError(f"{escape(doing)}: {said}") from None
+            raise RootError(f"{escape(doing)}: {error.strerror or plain}") from None
+        raise UsageError(f"{escape(doing)}: {escape(said)}") from None

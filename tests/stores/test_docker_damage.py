@@ -543,6 +543,18 @@ def test_containers_of_another_driver_are_not_in_this_world(records_copy: Path) 
     assert store.orphan_mounts() == ()
 
 
+@pytest.mark.parametrize("driver", ["foo", "vfs", "../x\x1b[2J"])
+def test_a_container_that_names_another_driver_than_its_layers_is_told(records_copy: Path, driver: str) -> None:
+    """docker loads only containers of the driver it runs: it isn't listed, but it doesn't vanish silently."""
+    path = f"containers/{EDITOR}/config.v2.json"
+    edit_json(records_copy / path, lambda record: record.update(Driver=driver))
+    store = open_store(records_copy)
+    assert EDITOR not in {container.id for container in store.containers()}
+    told = at(store.problems(), path)
+    assert "names the driver" in told.what and "writable layer" in told.what
+    assert "\x1b" not in told.what
+
+
 def test_unreadable_container_belongs_to_the_driver_that_has_its_layer(records_copy: Path) -> None:
     (records_copy / f"containers/{EDITOR}/config.v2.json").write_text("")
     other = records_copy / "image/vfs/layerdb/mounts"

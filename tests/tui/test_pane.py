@@ -81,9 +81,9 @@ async def test_state_covers_the_content_and_gives_the_focus_back():
         assert not lines.is_on_screen
         assert app.focused is view
         assert text_of(view) == ["Reading layers…", "1,200 entries", "esc cancel"]
-        pane.state = Failure("cannot read layer 3", "overlay2/x\x1b/link")
+        pane.state = Failure("cannot read a\\nb of layer 3", "overlay2/x\x1b\\/link")
         await pilot.pause()
-        assert text_of(view) == ["▲ cannot read layer 3", "overlay2/x\\x1b/link", "r read again"]
+        assert text_of(view) == ["▲ cannot read a\\nb of layer 3", "overlay2/x\\x1b\\\\/link", "r read again"]
         pane.state = None
         await pilot.pause()
         assert lines.is_on_screen

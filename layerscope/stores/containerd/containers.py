@@ -52,6 +52,10 @@ class SnapshotJoining:
             return driver == self.driver
         return self.snapshots is not None and container in self.snapshots.by_key
 
+    def has_layer_of(self, container: ContainerID) -> bool:
+        """By a snapshot of the container's name."""
+        return self.snapshots is not None and container in self.snapshots.by_key
+
     def layers_of(self, container: ContainerID, config: ContainerConfig, problems: list[Problem]) -> LayersOf:
         """By the snapshot of the container's name and its parents; without it, by the image."""
         path = f"containers/{container}/config.v2.json"

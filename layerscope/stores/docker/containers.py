@@ -116,6 +116,9 @@ class Joining(Protocol):
     def is_mine(self, driver: str | None, container: ContainerID) -> bool:
         """Whether docker, running this driver, would look at the container whose record names ``driver``."""
 
+    def has_layer_of(self, container: ContainerID) -> bool:
+        """Whether the records that are read here have the writable layer of a container."""
+
     def layers_of(self, container: ContainerID, config: ContainerConfig, problems: list[Problem]) -> LayersOf:
         """The layers of a container; what is wrong with them is added to ``problems``."""
 
@@ -142,6 +145,10 @@ class Surroundings:
             return driver == self.driver
         return self.driver == "aufs" or container in self.mounts or container not in self.elsewhere
 
+    def has_layer_of(self, container: ContainerID) -> bool:
+        """By the record of the writable layer."""
+        return container in self.mounts
+
     def layers_of(self, container: ContainerID, config: ContainerConfig, problems: list[Problem]) -> LayersOf:
         """By the record of the writable layer, and by the image."""
         chain = _join_layers(container, image_id_of(config), self, problems)
@@ -160,7 +167,7 @@ def read_containers(root: Directory, around: Joining) -> tuple[tuple[Container, 
     for name, kind in entries:
         if kind == "d" and is_hex64(name):
             directory = folder.enter(name)
-            container = _read_container(directory, ContainerID(name), around)
+            container = _read_container(directory, ContainerID(name), around, problems)
             directory.close()
             if container is not None and not (container.problems and is_gone(folder, name)):
                 found.append(container)
@@ -186,7 +193,10 @@ def _with_name_clashes(containers: Iterable[Container]) -> list[Container]:
     return found
 
 
-def _read_container(directory: Directory, container: ContainerID, around: Joining) -> Container | None:
+def _read_container(
+    directory: Directory, container: ContainerID, around: Joining, strays: list[Problem]
+) -> Container | None:
+    """None for a container of another driver; one whose writable layer is here nevertheless is told in ``strays``."""
     path = f"containers/{container}/config.v2.json"
     problems: list[Problem] = []
     data = read_bytes(directory, "config.v2.json", LIMIT)
@@ -201,6 +211,9 @@ def _read_container(directory: Directory, container: ContainerID, around: Joinin
             severity = Severity.ERROR if record.refused else Severity.WARNING
             problems.append(Problem(path, record.what, NOT_LOADED if record.refused else "", severity=severity))
     if not around.is_mine(config.driver, container):
+        if around.has_layer_of(container):
+            what = f"names the driver {shown(config.driver or '')}, but its writable layer is one of {around.driver}"
+            strays.append(Problem(path, what, "docker skips it, and so it isn't listed"))
         return None
     if raw and config.id != container:
         what = f"has the ID {shown(config.id or '')}, expected the directory's name"

@@ -102,7 +102,7 @@ class StateView(Widget, can_focus=True):
             lines = [_line(look, state.why, "bold"), _line(look, state.do, "$muted")]
         elif isinstance(state, Failure):
             sign = look.glyphs.dots["problem"]
-            lines = [_line(look, f"{sign} {state.message}", "$error bold"), _line(look, state.path, "$muted")]
+            lines = [_message(look, f"{sign} {state.message}", "$error bold"), _line(look, state.path, "$muted")]
         if state is not None and state.hints:
             lines += [Content(" "), _hint_line(state.hints)]
         return Content("\n").join(line for line in lines if line.plain)
@@ -110,6 +110,11 @@ class StateView(Widget, can_focus=True):
 
 def _line(look: Look, text: str, style: str) -> Content:
     return Content.styled(look.text(text), style)
+
+
+def _message(look: Look, text: str, style: str) -> Content:
+    """A line that holds names which were escaped already: their backslashes stay single."""
+    return Content.styled("\\".join(map(look.text, text.split("\\"))), style)
 
 
 def _bar(share: float, look: Look) -> Content:
