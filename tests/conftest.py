@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import containerd_roots
+import podman_roots
 import pytest
 from sample_roots import DATA, truth, unpack
 
@@ -47,6 +48,12 @@ def unpacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def containerd_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The samples with a containerd store, each in a folder of its own. Shared by all tests: read only."""
     return containerd_roots.unpack_all(tmp_path_factory.mktemp("containerd") / "samples")
+
+
+@pytest.fixture(scope="session")
+def podman_samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The roots of containers/storage by their drivers. Shared by all tests: read only."""
+    return podman_roots.unpack_all(tmp_path_factory.mktemp("podman"))
 
 
 @pytest.fixture

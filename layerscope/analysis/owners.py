@@ -7,32 +7,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from layerscope.model.container import Container
-from layerscope.model.digest import CacheID, ChainID, hex_of, is_file_name
+from layerscope.model.digest import CacheID, ChainID, ContainerID, hex_of, is_file_name
 from layerscope.model.image import Image, Layer
 from layerscope.model.owner import Owner
 
 _MOUNT_WORD = re.compile(r"(?:lowerdir|upperdir|workdir)\+?=([^,\s]+)")
+_MOUNT_LINE = re.compile(r"(\S+) (?:on )?/\S* (?:type )?\S+ \S+")
+"""As mount(8) or ``/proc/mounts`` has it: what is mounted, where, the file system's type."""
 _LAYER_FOLDERS = "overlay2|overlay|fuse-overlayfs|aufs/diff|aufs/mnt|aufs/layers|btrfs/subvolumes|vfs/dir|zfs/graph"
 _PATHS = (
-    (re.compile(r"(?:^|/)overlay2/l/([^/]+)"), "short"),
+    (re.compile(r"(?:^|/)overlay2?/l/([^/]+)"), "short"),
     (re.compile(r"^/?l/([A-Z2-7]{26})(?:/|$)"), "short"),
     (re.compile(rf"(?:^|/)(?:{_LAYER_FOLDERS})/([^/]+)"), "cache"),
     (re.compile(r"(?:^|/)layerdb/mounts/([^/]+)"), "container"),
     (re.compile(r"(?:^|/)layerdb/sha256/([0-9a-f]{64})"), "digest"),
     (re.compile(r"(?:^|/)imagedb/(?:content|metadata)/sha256/([0-9a-f]{64})"), "digest"),
-    (re.compile(r"(?:^|/)containers/([0-9a-f]{64})(/.*)?"), "folder"),
+    (re.compile(r"(?:^|/)[a-z]+-layers/([0-9a-f]{64})"), "cache"),
+    (re.compile(r"(?:^|/)[a-z]+-images/([0-9a-f]{64})"), "digest"),
+    (re.compile(r"(?:^|/)(?:[a-z]+-)?containers/([0-9a-f]{64})(/.*)?"), "folder"),
     (re.compile(r"(?:^|/)volumes/([^/]+)"), "volume"),
     (re.compile(r"(?:^|/)plugins/([0-9a-f]{64})"), "plugin"),
 )
-_LOG_NAMES = re.compile(r"^/[0-9a-f]{64}-json\.log|^/local-logs(/|$)|^/container-cached\.log")
+_DEVICE = re.compile(r"docker-\d+:\d+-\d+-(.+)")
+"""A thin device's name: the data root's device and inode, then the layer's ID."""
+_LONG_ID = 32
+_HOME_PARTS = 2
+"""Of a folder of layers, so many names at its end tell it apart: ``vfs/dir``, ``…overlayfs/snapshots``."""
+_LOG_NAMES = re.compile(r"^/[0-9a-f]{64}-json\.log|^/local-logs(/|$)|^/container-cached\.log|^/userdata/ctr\.log")
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the records of a root claim. ``layer_paths`` says where the driver keeps a layer, relative to the root."""
+    """What the records of a root claim. ``layer_paths`` says where the driver keeps a layer, relative to the root.
+
+    ``container_places`` are the folder of each container and the record that claims its layers, where that isn't
+    docker's way.
+    """
 
     images: tuple[Image, ...]
     containers: tuple[Container, ...]
@@ -42,6 +55,27 @@ class Claims:
     cache_ids: tuple[CacheID, ...]
     short_names: Mapping[str, CacheID]
     layer_paths: Mapping[CacheID, str]
+    container_places: Mapping[ContainerID, tuple[str, str]] = field(default_factory=dict)
+
+    def layer_at(self, path: str) -> CacheID | None:
+        """The layer whose folder a path leads into, wherever the root lay on the host that named it; None if none.
+
+        Besides its own folder, whatever bears the layer's long ID counts: a device, a dataset, a record.
+        """
+        parts = path.strip("/").split("/")
+        for cache_id, place in self.layer_paths.items():
+            above, _, _ = f"/{place}/".partition(f"/{cache_id}/")
+            home = above.strip("/").split("/")[-_HOME_PARTS:]
+            wanted = [*home, cache_id]
+            if cache_id in parts and any(parts[end - len(wanted) : end] == wanted for end in range(1, len(parts) + 1)):
+                return cache_id
+        known = {*self.cache_ids, *(owner.cache_id for owner in self.all() if owner.cache_id)}
+        for part in parts:
+            device = _DEVICE.fullmatch(part)
+            name = CacheID(device[1] if device else part)
+            if len(name) >= _LONG_ID and name in known:
+                return name
+        return None
 
     def all(self) -> Iterator[Owner]:
         """Every claim, layers first."""
@@ -87,15 +121,16 @@ class Claims:
     def _container_claims(self) -> Iterator[Owner]:
         for container in self.containers:
             names = (container.name,) if container.name else ()
-            record = f"image/{container.driver}/layerdb/mounts/{container.id}"
-            yield Owner("container", container.id, names, path=f"containers/{container.id}")
+            mount = f"image/{container.driver}/layerdb/mounts/{container.id}"
+            folder, record = self.container_places.get(container.id, (f"containers/{container.id}", ""))
+            yield Owner("container", container.id, names, path=folder)
             for kind, cache_id, file in (
                 ("container", container.mount_id, "mount-id"),
                 ("init", container.init_id, "init-id"),
             ):
                 if cache_id:
                     path = self.layer_paths.get(cache_id)
-                    claimed_by = f"{record}/{file}"
+                    claimed_by = record or f"{mount}/{file}"
                     yield Owner(kind, container.id, names, container.chain_id, None, cache_id, path, claimed_by)
 
 
@@ -109,7 +144,9 @@ def owners(claims: Claims, thing: str) -> list[Owner]:
     if words:
         found = [owner for word in words for owner in owners(claims, word)]
         return list(dict.fromkeys(found))
-    if "/" in thing:
+    if mounted := _MOUNT_LINE.match(thing):
+        thing = mounted[1]
+    if "/" in thing or _DEVICE.fullmatch(thing):
         by_path = _by_path(claims, thing)
         if by_path or thing.startswith("/"):
             return by_path
@@ -117,6 +154,9 @@ def owners(claims: Claims, thing: str) -> list[Owner]:
 
 
 def _by_path(claims: Claims, path: str) -> list[Owner]:
+    layer = claims.layer_at(path)
+    if layer is not None:
+        return _of_cache_id(claims, layer)
     for pattern, what in _PATHS:
         match = pattern.search(path)
         if not match:
@@ -128,11 +168,10 @@ def _by_path(claims: Claims, path: str) -> list[Owner]:
         if what == "cache":
             return _of_cache_id(claims, CacheID(name))
         if what == "folder" and match[2] and _LOG_NAMES.search(match[2]):
-            inside = f"containers/{name}{match[2]}"
             return [
-                replace(owner, kind="log", path=inside)
+                replace(owner, kind="log", path=f"{owner.path}{match[2]}")
                 for owner in _matching(claims.all(), name)
-                if owner.path == f"containers/{name}"
+                if owner.path is not None and owner.path.endswith(f"containers/{name}")
             ]
         if what == "volume":
             return [owner for owner in claims.all() if owner.kind == "volume" and owner.id == name]

@@ -26,7 +26,7 @@ import stat as modes
 from collections.abc import Iterator, Sequence
 
 from layerscope.analysis.changes import sort_paths
-from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect, is_whiteout_device
+from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, is_whiteout_device
 from layerscope.model.change import Change, ChangeKind, Reason
 from layerscope.model.entry import EntryState
 from layerscope.model.tree import LayerDirectory
@@ -39,14 +39,15 @@ _MAX_LINKS = 40
 _REASONS = {EntryState.MODIFIED: Reason.CONTENT, EntryState.OPAQUE: Reason.OPAQUE}
 
 
-def upper_changes(view: MergedView, detail: bool = True) -> list[Change]:
+def upper_changes(view: MergedView, detail: bool = True, walk_as: type[UpperWalk] | None = None) -> list[Change]:
     """The lines of ``docker diff`` for the container whose view this is, sorted by the bytes of the path.
 
     Args:
         view: All levels, the writable one on top; they hold changes, not whole trees.
         detail: Also sizes, levels and the exact reason of each change; without it only kind and path are sure.
+        walk_as: Another engine's way of walking.
     """
-    walk = _UpperWalk(view)
+    walk = (walk_as or UpperWalk)(view)
     walk.run()
     changes = {path: Change(path, kind, reason) for path, (kind, reason) in walk.found.items()}
     if detail:
@@ -54,7 +55,7 @@ def upper_changes(view: MergedView, detail: bool = True) -> list[Change]:
     return [changes[path] for path in sort_paths(changes)]
 
 
-class _UpperWalk:
+class UpperWalk:
     """One walk through the topmost layer, as the engine does it: a directory's names in the order of their bytes."""
 
     def __init__(self, view: MergedView) -> None:
@@ -96,7 +97,7 @@ class _UpperWalk:
             self._ancestor(folder)
             self.found[folder] = (ChangeKind.CHANGED, Reason.OPAQUE)
             return
-        removed = _removed(dialect, directory, name, stat)
+        removed = self._removed(directory, name, path, stat)
         is_directory = modes.S_ISDIR(stat.st_mode)
         if removed is not None:
             path = f"{folder}/{removed}" if folder else removed
@@ -112,6 +113,17 @@ class _UpperWalk:
         if kind is not ChangeKind.CHANGED:
             self._ancestor(folder)
         self.found[path] = (kind, reason)
+
+    def _removed(self, directory: LayerDirectory, name: str, path: str, stat: os.stat_result) -> str | None:
+        """The name that an entry of the upper directory says is gone."""
+        dialect = self._upper.dialect
+        if dialect.names:
+            return name.removeprefix(NAME_PREFIX) if name.startswith(NAME_PREFIX) else None
+        if is_whiteout_device(stat):
+            return name
+        if modes.S_ISDIR(stat.st_mode) and directory.enter(name).xattr(dialect.opaque_key) == b"y":
+            return name
+        return None
 
     def _ancestor(self, folder: str) -> None:
         if folder and folder not in self._listed:
@@ -169,17 +181,6 @@ class _UpperWalk:
             return None if found is None else found.part.directory.stat(place.name)
         except OSError:
             return None
-
-
-def _removed(dialect: Dialect, directory: LayerDirectory, name: str, stat: os.stat_result) -> str | None:
-    """The name that an entry of the upper directory says is gone."""
-    if dialect.names:
-        return name.removeprefix(NAME_PREFIX) if name.startswith(NAME_PREFIX) else None
-    if is_whiteout_device(stat):
-        return name
-    if modes.S_ISDIR(stat.st_mode) and directory.enter(name).xattr(dialect.opaque_key) == b"y":
-        return name
-    return None
 
 
 def _same_directory(before: os.stat_result, now: os.stat_result) -> bool:

@@ -56,7 +56,7 @@ def _info_lines(summary: RootSummary) -> Iterator[tuple[str, str]]:
         yield "namespaces", ", ".join(summary.namespaces)
     yield "engine", summary.engine or docker_form.UNKNOWN
     yield "held by a daemon", f"{_HELD[summary.daemon.held]} ({summary.daemon.evidence})"
-    yield "xattr prefix", summary.xattr_prefix
+    yield "xattr prefix", summary.xattr_prefix or "none: marks are names"
     for name, count in summary.counts.items():
         yield name.replace("_", " "), str(count)
     if summary.features:
@@ -133,14 +133,14 @@ def ps(options: Options, everything: bool, size: bool, no_trunc: bool, quiet: bo
         else:
             now = time.time_ns()
             rows = [
-                docker_form.ps_row(item, _shown_image(session, item.container, no_trunc), now, no_trunc)
+                docker_form.ps_row(item, shown_image(session, item.container, no_trunc), now, no_trunc)
                 for item in found
             ]
             _print_table(out, docker_form.PS_HEADER, rows, 0 if quiet else None)
         return exit_code(session.problems())
 
 
-def _shown_image(session: Session, container: Container, full: bool) -> str:
+def shown_image(session: Session, container: Container, full: bool) -> str:
     """The IMAGE cell: docker looks whether the name still means what it meant."""
     means = None
     if container.image and container.image_id is not None:
@@ -162,8 +162,10 @@ def history(options: Options, image: str, no_trunc: bool, quiet: bool) -> int:
     """How IMAGE was made, newest step first, with the level and the layer that each step made."""
     out = Output(options.ascii)
     with options.session() as session:
+        from layerscope.services.measured_history import measured_history
+
         subject = find_subject(session, image, kind="image", cut=False)
-        rows = session.history(subject)
+        rows = measured_history(session, subject)
         if options.json:
             out.array(map(json.history_row, rows))
         else:

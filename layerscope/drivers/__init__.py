@@ -9,14 +9,18 @@ from importlib import import_module
 from layerscope.drivers.base import (
     NOTHING_HANDED_OVER,
     CopiesTrees,
+    DataOnly,
     Driver,
     DriverFactory,
     Elsewhere,
+    FindsDamage,
     HandedOver,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
     ShortNames,
+    SizesUnrecorded,
+    TakesMoreRoots,
     TellsDamage,
     TellsDiskUse,
 )
@@ -54,22 +58,35 @@ DRIVERS: dict[str, DriverFactory] = {
     "overlayfs": _driver("overlayfs_snapshot", "OverlayfsSnapshot"),
     "native": _driver("native_snapshot", "NativeSnapshot"),
 }
+SHARED_DRIVERS: dict[str, DriverFactory] = {
+    "overlay": _driver("storage_overlay", "StorageOverlay"),
+    "vfs": _driver("storage_vfs", "StorageVfs"),
+    "btrfs": DRIVERS["btrfs"],
+    "zfs": DRIVERS["zfs"],
+    "aufs": DRIVERS["aufs"],
+}
+"""Those of containers/storage, which have docker's names and not always docker's layout."""
 SNAPSHOTTERS = frozenset({"overlayfs", "native"})
 """Those that read a containerd root; other snapshotters have the name of a graph driver, not its layout."""
 
 __all__ = [
     "DRIVERS",
     "NOTHING_HANDED_OVER",
+    "SHARED_DRIVERS",
     "SNAPSHOTTERS",
     "CopiesTrees",
+    "DataOnly",
     "Driver",
     "DriverFactory",
     "Elsewhere",
+    "FindsDamage",
     "HandedOver",
     "MeasuresDisk",
     "MixedKinds",
     "RecordsLower",
     "ShortNames",
+    "SizesUnrecorded",
+    "TakesMoreRoots",
     "TellsDamage",
     "TellsDiskUse",
 ]

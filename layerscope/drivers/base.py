@@ -104,6 +104,14 @@ class CopiesTrees(Protocol):
 
 
 @runtime_checkable
+class TakesMoreRoots(Protocol):
+    """A driver that also finds layers in other roots of the same layout."""
+
+    def add_root(self, root: Directory) -> None:
+        """Look for layers in ``root``, too, after those that were added before."""
+
+
+@runtime_checkable
 class Elsewhere(Protocol):
     """A driver that may keep files outside of the root."""
 
@@ -128,6 +136,28 @@ class TellsDiskUse(Protocol):
 
     def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
         """What a layer takes on disk, None if nothing tells it here. Raises as ``Driver.open_layer``."""
+
+
+@runtime_checkable
+class SizesUnrecorded(Protocol):
+    """A driver of layers whose sizes no engine has recorded: they are measured when they are asked for."""
+
+    sizes_unrecorded: bool
+
+
+@runtime_checkable
+class FindsDamage(Protocol):
+    """A driver that comes to know what is wrong with a layer while its files are read."""
+
+    def found_damage(self) -> list[Problem]:
+        """What was found until now."""
+
+
+@runtime_checkable
+class DataOnly(Protocol):
+    """A driver of a stack some of whose levels only hold data for metadata-only copies above."""
+
+    data_only: frozenset[CacheID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +249,7 @@ class LinkedLayers(LayerFolders):
 
     inside = "diff"
     kind = LayerKind.DIFF
+    most_lower: ClassVar[int] = _MOST_LOWER
 
     def __init__(self, root: Directory, dialect: Dialect) -> None:
         super().__init__(root, dialect)
@@ -262,7 +293,7 @@ class LinkedLayers(LayerFolders):
             return [] if self._is_base(cache_id) else None
         items = text.split(":")
         found: list[CacheID] = []
-        for item in items if len(items) <= _MOST_LOWER else ("",):
+        for item in items if len(items) <= self.most_lower else ("",):
             lower = self._resolve(item.removeprefix("l/")) if item.startswith("l/") else None
             if lower is None or lower == cache_id or lower in found:
                 return None
@@ -303,7 +334,7 @@ class LinkedLayers(LayerFolders):
             hint = f"ln -s ../{cache_id}/diff {self.home}/l/{link}"
             found.append(Problem(f"{self.home}/l/{link}", what, effect, hint, Severity.WARNING))
         if lower is not None and self.lower_ids(cache_id) is None:
-            what = f"names layers that are not there, one twice, or more than {_MOST_LOWER}"
+            what = f"names layers that are not there, one twice, or more than {self.most_lower}"
             effect = "the engine can't mount it; order is taken from the layer records"
             found.append(Problem(f"{folder}/lower", what, effect))
         return found

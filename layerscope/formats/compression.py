@@ -38,9 +38,17 @@ _XZ_MEMORY = 256 << 20
 class _Decompressor(Protocol):
     """As :class:`bz2.BZ2Decompressor`."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether there is nothing more to be had of what was given."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Some of the output."""
@@ -65,19 +73,17 @@ def decompressed(file: BinaryIO) -> tuple[str, BinaryIO]:
     start = file.read(BLOCK)
     while len(start) < BLOCK and (more := file.read(BLOCK - len(start))):
         start += more
-    form = "plain" if is_header(start) else form_of(start)
-    joined = _joined(start, file)
-    if form == "gzip":
-        pieces = _streams(_GzipStream, joined, form, zlib.error)
-    elif form == "zstd":
-        pieces = _zstd(joined)
-    elif form == "bzip2":
-        pieces = _streams(bz2.BZ2Decompressor, joined, form, OSError)
-    elif form == "xz":
-        pieces = _streams(lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), joined, form, lzma.LZMAError)
-    else:
-        pieces = joined
-    return form, as_file(pieces)
+    form = form_of_file(start)
+    if form == "plain":
+        return form, as_file(_joined(start, file))
+    ahead = io.BytesIO(start)
+    decompression = Decompression(form, lambda _position, size: ahead.read(size) or file.read(size))
+    return form, as_file(iter(decompression.piece, b""))
+
+
+def form_of_file(start: bytes) -> str:
+    """As :func:`form_of`, from the first 512 bytes of what may be a plain tar."""
+    return "plain" if is_header(start) else form_of(start)
 
 
 def as_file(pieces: Iterator[bytes]) -> BinaryIO:
@@ -115,6 +121,12 @@ class _GzipStream:
         self._rest = b""
         self._full = False
 
+    def copy(self) -> _GzipStream:
+        """One that goes on from here by itself; about 42 kB."""
+        other = _GzipStream()
+        other._inflater, other._rest, other._full = self._inflater.copy(), self._rest, self._full
+        return other
+
     @property
     def eof(self) -> bool:
         return self._inflater.eof
@@ -142,27 +154,57 @@ def _joined(start: bytes, file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _streams(make: Callable[[], Any], source: Iterator[bytes], form: str, failure: type[Exception]) -> Iterator[bytes]:
-    """The output of one compressed stream after the other."""
-    stream: _Decompressor = make()
-    done = read = 0
-    for chunk in source:
-        read += len(chunk)
-        data = chunk
-        while data or not (stream.needs_input or stream.eof):
-            if stream.eof:
-                _check_start(data, form, read - len(data))
-                stream = make()
-                done = read - len(data)
+class Decompression:
+    """The output of one compressed stream after the other.
+
+    Args:
+        form: as :func:`form_of` tells it, but not ``plain``.
+        read: gives up to that many bytes of the compressed data from that position on; b"" at their end.
+    """
+
+    def __init__(self, form: str, read: Callable[[int, int], bytes]) -> None:
+        self.form = form
+        self.taken = 0
+        self._read = read
+        self._make, self._failure, self._chunk = _FORMS[form]
+        self._stream = self._make()
+        self._data = b""
+        self._begun = 0
+
+    def copy(self) -> Decompression | None:
+        """One that goes on from here by itself; None where that can't be had now (of gzip between two chunks only)."""
+        if self._data or not isinstance(self._stream, _GzipStream):
+            return None
+        other = Decompression(self.form, self._read)
+        other.taken, other._begun, other._stream = self.taken, self._begun, self._stream.copy()
+        return other
+
+    def piece(self) -> bytes:
+        """The next bytes of the output, b"" at its end.
+
+        Raises:
+            CorruptError: the data is damaged, ends too early or is followed by something else.
+        """
+        while True:
+            if not self._data and (self._stream.needs_input or self._stream.eof):
+                self._data = self._read(self.taken, self._chunk)
+                self.taken += len(self._data)
+                if not self._data:
+                    if self._stream.eof:
+                        return b""
+                    what = f"the {self.form} data ends after {self.taken} bytes, before the end of its last stream"
+                    raise CorruptError(what)
+            if self._stream.eof:
+                self._begun = self.taken - len(self._data)
+                _check_start(self._data, self.form, self._begun)
+                self._stream = self._make()
             try:
-                piece = stream.decompress(data, _PIECE)
-            except (failure, EOFError) as error:
-                raise CorruptError(f"damaged {form} data in or after byte {done}: {error}") from None
-            data = stream.unused_data if stream.eof else b""
+                piece = self._stream.decompress(self._data, _PIECE)
+            except (self._failure, EOFError) as error:
+                raise CorruptError(f"damaged {self.form} data in or after byte {self._begun}: {error}") from None
+            self._data = self._stream.unused_data if self._stream.eof else b""
             if piece:
-                yield piece
-    if not stream.eof:
-        raise CorruptError(f"the {form} data ends after {read} bytes, before the end of its last stream")
+                return piece
 
 
 def _check_start(data: bytes, form: str, position: int) -> None:
@@ -175,28 +217,39 @@ def _check_start(data: bytes, form: str, position: int) -> None:
 if sys.version_info >= (3, 14):
     from compression import zstd
 
-    def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
-        return _streams(zstd.ZstdDecompressor, source, "zstd", zstd.ZstdError)
-
+    _new_zstd: Callable[[], _Decompressor] = zstd.ZstdDecompressor
+    _ZSTD_ERROR: type[Exception] = zstd.ZstdError
+    _ZSTD_CHUNK = _READ
 else:
+    import zstandard
 
-    def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
-        import zstandard
+    class _Frame:
+        """One zstd frame; its output can't be asked for in pieces, so that the input must come in small ones."""
 
-        class Frame:
-            """One zstd frame; its output can't be asked for in pieces, so that the input must come in small ones."""
+        needs_input = True
 
-            needs_input = True
+        def __init__(self) -> None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self.eof = False
+            self.unused_data = b""
 
-            def __init__(self) -> None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-                self.eof = False
-                self.unused_data = b""
+        def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+            out = self._frame.decompress(data)
+            self.eof, self.unused_data = self._frame.eof, self._frame.unused_data
+            return out
 
-            def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-                out = self._frame.decompress(data)
-                self.eof, self.unused_data = self._frame.eof, self._frame.unused_data
-                return out
+    _new_zstd = _Frame
+    _ZSTD_ERROR = zstandard.ZstdError
+    _ZSTD_CHUNK = _ZSTD_READ
 
-        small = (chunk[at : at + _ZSTD_READ] for chunk in source for at in range(0, len(chunk), _ZSTD_READ))
-        return _streams(Frame, small, "zstd", zstandard.ZstdError)
+
+def _new_xz() -> _Decompressor:
+    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+
+_FORMS: dict[str, tuple[Callable[[], _Decompressor], type[Exception], int]] = {
+    "gzip": (_GzipStream, zlib.error, _READ),
+    "zstd": (_new_zstd, _ZSTD_ERROR, _ZSTD_CHUNK),
+    "bzip2": (bz2.BZ2Decompressor, OSError, _READ),
+    "xz": (_new_xz, lzma.LZMAError, _READ),
+}

@@ -12,7 +12,7 @@ Source: Go archive/tar reader.go; vbatts/tar-split tar/asm/disassemble.go; seen 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from layerscope.errors import CorruptError, UnsupportedError
@@ -29,7 +29,58 @@ MAX_REST = 64 << 20
 _CHUNK = 1 << 20
 _SIZE = slice(124, 136)
 _TYPE = 156
-_ZEROS = bytes(BLOCK)
+ZEROS = bytes(BLOCK)
+
+
+def header_blocks(read: Callable[[int], bytes], start: int, *, refuse_sparse: bool = False) -> bytes:
+    """The blocks of the next entry's headers, extension headers first; a block of zeros, or nothing, at the tar's end.
+
+    Of an entry of type ``g`` its records are included, not what fills them up to whole blocks.
+
+    Args:
+        read: gives that many bytes, fewer only at the end.
+        start: where in the tar they begin, for messages.
+        refuse_sparse: raise UnsupportedError for an old GNU sparse file.
+
+    Raises:
+        CorruptError: they end too early, or are longer than Go would read.
+    """
+    blocks = bytearray()
+    position = start
+    while True:
+        block = read(BLOCK)
+        position += len(block)
+        if not block and not blocks:
+            return b""
+        if len(block) < BLOCK:
+            raise CorruptError(f"the tar ends at byte {position}, inside of a header")
+        if not blocks and block == ZEROS:
+            return block
+        blocks += block
+        kind = block[_TYPE : _TYPE + 1]
+        if kind == b"S" and refuse_sparse:
+            raise UnsupportedError(f"tar entry at byte {start}: a GNU sparse file, which no engine takes in a layer")
+        if kind not in b"xgLK":
+            return bytes(blocks)
+        size = _extension_size(block, start)
+        wanted = size if kind == b"g" else size + -size % BLOCK
+        body = read(wanted) if wanted else b""
+        position += len(body)
+        if len(body) < wanted:
+            raise CorruptError(f"the tar ends at byte {position}, inside of an extension header")
+        blocks += body
+        if kind == b"g":
+            return bytes(blocks)
+        if len(blocks) > MAX_HEADERS:
+            raise CorruptError(f"tar entry at byte {start}: more than {MAX_HEADERS} bytes of headers")
+
+
+def _extension_size(block: bytes, start: int) -> int:
+    digits = block[_SIZE].strip(b" \0")
+    size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
+    if not 0 <= size <= MAX_EXTENSION:
+        raise CorruptError(f"tar entry at byte {start}: an extension header of a size over {MAX_EXTENSION} bytes")
+    return size
 
 
 class TarStream:
@@ -84,34 +135,13 @@ class TarStream:
     def _next_header(self) -> TarHeader | None:
         """The next entry's header; None at the end of the tar."""
         start = self._position
-        blocks = bytearray()
-        while True:
-            block = self._source.read(BLOCK)
-            self._position += len(block)
-            if not block and not blocks:
-                return None
-            if len(block) < BLOCK:
-                raise CorruptError(f"the tar ends at byte {self._position}, inside of a header")
-            if not blocks and block == _ZEROS:
-                self._end(block)
-                return None
-            blocks += block
-            kind = block[_TYPE : _TYPE + 1]
-            if kind == b"S":
-                raise UnsupportedError(
-                    f"tar entry at byte {start}: a GNU sparse file, which no engine takes in a layer"
-                )
-            if kind not in b"xgLK":
-                break
-            size = self._extension_size(block, start)
-            blocks += self._read(size, "an extension header")
-            if kind == b"g":
-                self._padding = -size % BLOCK
-                break
-            blocks += self._read(-size % BLOCK, "an extension header")
-            if len(blocks) > MAX_HEADERS:
-                raise CorruptError(f"tar entry at byte {start}: more than {MAX_HEADERS} bytes of headers")
-        return self._entry(bytes(blocks), start)
+        blocks = header_blocks(self._take, start, refuse_sparse=True)
+        if not blocks:
+            return None
+        if blocks == ZEROS:
+            self._end(blocks)
+            return None
+        return self._entry(blocks, start)
 
     def _entry(self, blocks: bytes, start: int) -> TarHeader:
         try:
@@ -119,7 +149,9 @@ class TarStream:
         except CorruptError as error:
             what = "it is no tar, or " if not start else ""
             raise CorruptError(f"tar entry at byte {start}: {what}{error}") from None
-        if header.type != "g":
+        if header.type == "g":
+            self._padding = -header.stored_size % BLOCK
+        else:
             if header.size != header.stored_size:
                 name = escape(header.name)[:200]
                 raise UnsupportedError(f"tar entry {name}: a sparse file, which an engine can't give back from a layer")
@@ -130,20 +162,13 @@ class TarStream:
             self._record.entry(header.name.encode("utf-8", "surrogateescape"), header.size)
         return header
 
-    def _extension_size(self, block: bytes, start: int) -> int:
-        digits = block[_SIZE].strip(b" \0")
-        size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
-        if not 0 <= size <= MAX_EXTENSION:
-            raise CorruptError(f"tar entry at byte {start}: an extension header of a size over {MAX_EXTENSION} bytes")
-        return size
-
     # ------------------------------------------------------------------ bytes
     def _end(self, block: bytes) -> None:
         """The end blocks: one of zeros is there, a second may be."""
         self._raw(block)
         second = self._source.read(BLOCK)
         self._position += len(second)
-        if second and second != _ZEROS:
+        if second and second != ZEROS:
             what = "a header" if len(second) == BLOCK else f"{len(second)} bytes"
             raise CorruptError(f"the tar has {what} behind a block of zeros, at byte {self._position - len(second)}")
         self._raw(second)
@@ -162,9 +187,13 @@ class TarStream:
             self._record.rest(b"".join(kept))
             self._record.finish()
 
-    def _read(self, size: int, what: str) -> bytes:
+    def _take(self, size: int) -> bytes:
         data = self._source.read(size) if size else b""
         self._position += len(data)
+        return data
+
+    def _read(self, size: int, what: str) -> bytes:
+        data = self._take(size)
         if len(data) < size:
             raise CorruptError(f"the tar ends at byte {self._position}, inside of {what}")
         return data

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs.descriptors import POOL
+from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_file_name
 from layerscope.model.tree import Kind
 
@@ -56,10 +57,11 @@ class Directory:
     """One directory below a root; satisfies :class:`layerscope.model.tree.LayerDirectory`.
 
     Names are single components; one that isn't (a slash, ``..``, empty) raises OSError EINVAL. All methods raise the
-    OSError of the system call. Safe to use from several threads.
+    OSError of the system call. Safe to use from several threads. ``owner_map``, which directories have from the one
+    above, turns owners on disk into those that a container sees (None: they are the same).
     """
 
-    __slots__ = ("_name", "_parent", "fd", "pins")
+    __slots__ = ("_name", "_parent", "fd", "owner_map", "pins")
 
     shown = ""
     """What stands before every path below a root: nothing, unless it is another one than the user opened."""
@@ -67,6 +69,7 @@ class Directory:
     def __init__(self, parent: Directory | None, name: str) -> None:
         self._parent = parent
         self._name = name
+        self.owner_map: OwnerMap | None = None if parent is None else parent.owner_map
         self.fd = -1
         self.pins = 0
 
@@ -85,6 +88,7 @@ class Directory:
         """
         root = _OtherRoot(None, shown)
         root.shown = shown
+        root.owner_map = self.owner_map
         with self.held() as fd:
             root.fd = os.open(".", _DIRECTORY, dir_fd=fd)
         return root
@@ -218,15 +222,20 @@ class Directory:
                     append(None)
         finally:
             self._release()
+        if (owners := self.owner_map) is not None:
+            return [None if result is None else owners.inside(result) for result in found]
         return found
 
     def stat_self(self) -> os.stat_result:
         """``fstat`` of this directory."""
         fd = self._acquire()
         try:
-            return os.fstat(fd)
+            return self._seen(os.fstat(fd))
         finally:
             self._release()
+
+    def _seen(self, stat: os.stat_result) -> os.stat_result:
+        return stat if self.owner_map is None else self.owner_map.inside(stat)
 
     # ------------------------------------------------------------------ one entry
     def stat(self, name: str) -> os.stat_result:
@@ -234,7 +243,7 @@ class Directory:
         _check(name)
         fd = self._acquire()
         try:
-            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+            return self._seen(os.stat(name, dir_fd=fd, follow_symlinks=False))
         finally:
             self._release()
 

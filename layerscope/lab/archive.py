@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import io
 import os
-import posixpath
-import tarfile
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import BinaryIO, Protocol, Self, cast
 
 from layerscope.errors import CommitError, CorruptError, RootError
+from layerscope.formats.block_device import DeviceStream
+from layerscope.formats.byte_source import Extent, Slice
 from layerscope.formats.compression import decompressed
 from layerscope.formats.escape import escape
 from layerscope.hostfs import Directory
+from layerscope.hostfs.block_file import BlockFile
+from layerscope.stores.archive.members import TarMembers, clean
 
 _CHUNK = 1 << 20
-_MOST_MEMBERS = 1 << 16
-_MOST_LINKS = 8
 
 
 class Archive(Protocol):
@@ -109,83 +109,34 @@ class TarArchive(_Closing):
     """The members of a tar that can be read anywhere."""
 
     def __init__(self, file: BinaryIO, shown: str) -> None:
-        self._file = file
-        self._members: dict[str, tarfile.TarInfo] = {}
-        try:
-            self._index(shown)
-        except BaseException:
-            file.close()
-            raise
-
-    def _index(self, shown: str) -> None:
-        length = os.fstat(self._file.fileno()).st_size
-        self._file.seek(0)
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:", errors="surrogateescape") as tar:
-                for count, member in enumerate(tar):
-                    name = _clean(member.name)
-                    if count >= _MOST_MEMBERS:
-                        raise CommitError(f"cannot read {shown}: it has more than {_MOST_MEMBERS} members")
-                    if name in self._members and not member.isdir():
-                        raise CommitError(f"cannot read {shown}: it has two members {escape(name)[:200]}")
-                    if member.isreg() and member.offset_data + member.size > length:
-                        raise CommitError(
-                            f"cannot read {shown}: it ends inside of {escape(name)[:200]}, after "
-                            f"{length - member.offset_data} of {member.size} bytes"
-                        )
-                    self._members[name] = member
-        except tarfile.TarError as error:
-            raise CommitError(f"cannot read {shown}: it is no tar, or a damaged one: {error}") from None
+        source = BlockFile.of(file)
+        self._members = TarMembers(Slice(source, 0, source.size))
+        if self._members.fault:
+            raise CommitError(f"cannot read {shown}: it is damaged: {escape(self._members.fault)}")
+        if self._members.doubled:
+            raise CommitError(f"cannot read {shown}: it has two members {escape(self._members.doubled[0])[:200]}")
         if not self._members:
             raise CommitError(f"cannot read {shown}: there is nothing in it")
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Nothing: the file is closed when nobody reads from it any more."""
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
-        return self._resolved(name) is not None
+        try:
+            self._members.find(name)
+        except OSError:
+            return False
+        return True
 
     def open(self, name: str) -> BinaryIO:
         """The bytes of a file."""
-        member = self._resolved(name)
-        if member is None:
-            raise CommitError(f"the archive has no file {escape(name)[:200]}, which it names itself")
-        return cast(BinaryIO, io.BufferedReader(_Range(self._file, member.offset_data, member.size), _CHUNK))
-
-    def _resolved(self, name: str) -> tarfile.TarInfo | None:
-        """The regular file of a name; docker's older archives link to layers that they have twice."""
-        name = _clean(name)
-        for _ in range(_MOST_LINKS):
-            member = self._members.get(name)
-            if member is None or (member.isreg() and not member.issparse()):
-                return member
-            if member.issym():
-                name = _clean(posixpath.join(posixpath.dirname(name), member.linkname))
-            elif member.islnk():
-                name = _clean(member.linkname)
-            else:
-                return None
-        return None
-
-
-class _Range(io.RawIOBase):
-    """A part of a file."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._fd = file.fileno()
-        self._position = start
-        self._end = start + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = os.pread(self._fd, min(len(buffer), self._end - self._position), self._position)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        try:
+            file = self._members.find(name)
+        except OSError:
+            raise CommitError(f"the archive has no file {escape(name)[:200]}, which it names itself") from None
+        stream = DeviceStream(Extent(file.source, 0, file.size))
+        return cast(BinaryIO, io.BufferedReader(stream, _CHUNK))
 
 
 class FolderArchive(_Closing):
@@ -208,7 +159,7 @@ class FolderArchive(_Closing):
 
     def open(self, name: str) -> BinaryIO:
         """The bytes of a file."""
-        folder, _, base = _clean(name).rpartition("/")
+        folder, _, base = clean(name).rpartition("/")
         try:
             return self._top.descend(folder).open(base)
         except OSError as error:
@@ -226,7 +177,3 @@ def read_small(archive: Archive, name: str, limit: int) -> bytes:
     if len(data) > limit:
         raise CommitError(f"{escape(name)[:200]} of the archive is longer than {limit} bytes, which none such is")
     return data
-
-
-def _clean(name: str) -> str:
-    return posixpath.normpath("/" + name).lstrip("/")

@@ -196,6 +196,7 @@ class MergedDirectory:
             if redirect is not None and redirect.startswith("/"):
                 folder, _, current = redirect.rpartition("/")
                 candidates = self.view.absolute_parts(folder or "/", part.level)
+                candidates += self.view.parts_with_data(folder)
             elif redirect is not None:
                 current = redirect
             lower = next((lower for lower in candidates if lower.kind(current) is not None), None)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from layerscope.formats.whiteout import TRUSTED, USER, Dialect
@@ -36,7 +36,8 @@ class ViewLevel:
 
     ``key`` names the layer's directory: levels of two views with the same key hold the same files. A diff is laid over
     the tree of level ``over``, if that isn't the next lower one (None). ``drops_attributes``: a whole tree that began
-    as a copy without the extended attributes but file capabilities.
+    as a copy without the extended attributes but file capabilities. ``data_only``: its names aren't in the view, only
+    metadata-only copies above may mean their data.
     """
 
     number: int
@@ -46,6 +47,7 @@ class ViewLevel:
     dialect: Dialect = TRUSTED
     over: int | None = None
     drops_attributes: bool = False
+    data_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,18 @@ class MergedView:
         self.problems: list[Problem] = []
         self._kept: set[Problem] = set()
         self._keys = {level.number: level.key for level in self.levels}
-        bottom = self.levels[0].number if self.levels else 0
+        shown = [level for level in self.levels if not level.data_only]
+        bottom = shown[0].number if shown else 0
         parts: list[Part] = []
-        for level in reversed(self.levels):
+        for level in reversed(shown):
             whole = level.kind is LayerKind.SNAPSHOT
             parts.append(Part(level.number, level.top, "", level.dialect, whole or level.number == bottom))
             if whole:
                 break
         self.root_parts = tuple(parts)
+        self.data_parts = tuple(
+            Part(level.number, level.top, "", level.dialect, True) for level in reversed(self.levels) if level.data_only
+        )
 
     @property
     def base(self) -> int:
@@ -96,7 +102,7 @@ class MergedView:
 
     def only(self, number: int) -> MergedView:
         """What level ``number`` itself holds: the changes that it made, or all of the lowest level."""
-        return MergedView([level for level in self.levels if level.number == number])
+        return MergedView([replace(level, data_only=False) for level in self.levels if level.number == number])
 
     @property
     def tree(self) -> MergedView:
@@ -185,6 +191,18 @@ class MergedView:
             if last:
                 break
             path = rewritten
+        return found
+
+    def parts_with_data(self, path: str) -> list[Part]:
+        """The directories of an absolute path in the levels that only hold data, top first."""
+        found: list[Part] = []
+        for part in self.data_parts:
+            for name in path.split("/"):
+                if name and part.kind(name) != "d":
+                    break
+                part = part.enter(name) if name else part
+            else:
+                found.append(part)
         return found
 
     # ------------------------------------------------------------------ paths

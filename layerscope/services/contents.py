@@ -12,12 +12,15 @@ from layerscope.analysis.changes import docker_change_bytes, docker_changes
 from layerscope.analysis.sizes import walked_size
 from layerscope.drivers import (
     CopiesTrees,
+    DataOnly,
     Driver,
     Elsewhere,
+    FindsDamage,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
     ShortNames,
+    SizesUnrecorded,
     TellsDamage,
     TellsDiskUse,
 )
@@ -31,7 +34,7 @@ from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay import MergedView, ViewLevel, merged_view
-from layerscope.stores.base import Store
+from layerscope.stores.base import NamesPlaces, SharesStorage, Store
 from layerscope.stores.docker.store import DockerStore
 
 if TYPE_CHECKING:
@@ -160,7 +163,17 @@ class Contents:
             wholes = [lower.number for lower in below if lower.kind is LayerKind.SNAPSHOT]
             over = next((lower.number for lower in below if wanted and lower.key == wanted), max(wholes, default=None))
         drops_attributes = isinstance(driver, CopiesTrees) and driver.drops_attributes
-        return ViewLevel(level.number, top, cache_id, kind, dialect, over, drops_attributes)
+        data_only = isinstance(driver, DataOnly) and cache_id in driver.data_only
+        return ViewLevel(level.number, top, cache_id, kind, dialect, over, drops_attributes, data_only)
+
+    def found_damage(self) -> list[Problem]:
+        """What is wrong with layers as far as reading their files has shown it."""
+        return self.driver.found_damage() if isinstance(self.driver, FindsDamage) else []
+
+    @property
+    def measures_images(self) -> bool:
+        """Whether image layers have no recorded size, so that they are measured."""
+        return isinstance(self.driver, SizesUnrecorded)
 
     def _names_of(self, level: Level, why: str) -> TarSplitTree | None:
         """A level's tree as the record of its tar has it, without contents; None if there is no such record."""
@@ -223,6 +236,10 @@ class Contents:
             from layerscope.analysis.upper_changes import upper_changes
 
             return upper_changes(view, detail)
+        if isinstance(self.store, SharesStorage):
+            from layerscope.analysis.storage_changes import storage_changes
+
+            return storage_changes(view, self.store.left_out_of_changes, detail)
         return docker_changes(view.cut(view.levels[-1].number - 1), view, detail)
 
     # ------------------------------------------------------------------ marks
@@ -237,8 +254,10 @@ class Contents:
         return found
 
     def _lost_in(self, chain_id: ChainID, cache_id: CacheID) -> list[Problem]:
+        if self.driver is None or self._kind_of(self.driver, cache_id) is LayerKind.SNAPSHOT:
+            return []
         record = self.store.tar_split(chain_id)
-        if record is None or self.driver is None or self._kind_of(self.driver, cache_id) is LayerKind.SNAPSHOT:
+        if record is None:
             return []
         from layerscope.analysis.lost_marks import lost_marks
         from layerscope.formats.tarsplit import read_entries
@@ -274,6 +293,9 @@ class Contents:
             cache_ids=cache_ids,
             short_names=driver.short_names() if isinstance(driver, ShortNames) else {},
             layer_paths={cache_id: driver_path(driver, cache_id) for cache_id in cache_ids},
+            container_places=(
+                {one.id: store.places(one) for one in store.containers()} if isinstance(store, NamesPlaces) else {}
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from layerscope.formats.escape import escape
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.view import MergedView, stat_all
+from layerscope.services.reading import size_of
 
 _TYPES = {
     modes.S_IFDIR: tarfile.DIRTYPE,
@@ -97,7 +98,7 @@ def _write(tar: tarfile.TarFile, name: str, directory: MergedDirectory, entry: s
         tar.addfile(member)
         return
     with directory.open(entry) as file:
-        member.size = os.fstat(file.fileno()).st_size
+        member.size = size_of(file)
         try:
             tar.addfile(member, file)
         except OSError as error:

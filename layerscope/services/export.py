@@ -18,6 +18,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import MarkedKind, Part
 from layerscope.overlay.view import MergedView
+from layerscope.services.reading import size_of
 
 _TYPES = {
     modes.S_IFDIR: tarfile.DIRTYPE,
@@ -145,7 +146,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, found: _Member, link_t
         except OSError as error:
             raise _Unreadable(error) from None
         with file:
-            member.size = os.fstat(file.fileno()).st_size
+            member.size = size_of(file)
             content = _Promised(file, member.size)
             tar.addfile(member, content)  # type: ignore[arg-type]
             return content.fault
@@ -172,6 +173,14 @@ class _Promised:
         if len(data) < size:
             self.fault = self.fault or "became shorter while it was read"
             return data.ljust(size, b"\0")
-        if not self._left and self._file.read(1):
-            self.fault = "became longer while it was read"
+        if not self._left:
+            self._look_behind()
         return data
+
+    def _look_behind(self) -> None:
+        """Whether there is more than was promised, or should have been."""
+        try:
+            if self._file.read(1):
+                self.fault = "became longer while it was read"
+        except OSError as error:
+            self.fault = f"cannot read all of it: {os.strerror(error.errno or 0)}"

@@ -7,12 +7,14 @@ The file may grow or shrink meanwhile (a log of a running container): what is no
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections import OrderedDict
 from threading import Lock
 from typing import BinaryIO
 
 from layerscope.services.faults import told
+from layerscope.services.reading import size_of
 
 PAGE_BYTES = 1 << 16
 _KEPT_PAGES = 64
@@ -45,7 +47,7 @@ class FilePages:
         """The size in bytes now."""
         with self._lock:
             if not self._file.closed:
-                self.size = os.fstat(self._file.fileno()).st_size
+                self.size = size_of(self._file)
         return self.size
 
     def kept(self, offset: int, length: int) -> bytes | None:
@@ -69,8 +71,12 @@ class FilePages:
         with self._lock, told(f"cannot read {self._name}"):
             if self._file.closed:
                 return b""
-            descriptor = self._file.fileno()
             length = max(0, min(length, self.size - offset))
+            try:
+                descriptor = self._file.fileno()
+            except io.UnsupportedOperation:  # it lies inside of another file
+                self._file.seek(offset)
+                return self._file.read(length)
             if length and _is_hole(descriptor, offset, length):
                 return _ZEROS[:length] if length <= len(_ZEROS) else bytes(length)
             return os.pread(descriptor, length, offset)

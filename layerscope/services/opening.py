@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from layerscope.drivers import DRIVERS, SNAPSHOTTERS, DriverFactory, HandedOver
+from layerscope.drivers import DRIVERS, SHARED_DRIVERS, SNAPSHOTTERS, DriverFactory, HandedOver, TakesMoreRoots
 from layerscope.errors import LayerscopeError, RootError, UsageError
 from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.marker import read_marker
+from layerscope.services.roots_without_engine import mounted_overlays, open_archive, open_mounted, open_overlay
 from layerscope.services.session import Session
 from layerscope.services.setting import Setting
-from layerscope.stores.base import Store, TwoRoots
-from layerscope.stores.detect import Detection, choose_driver, detect, open_directory
+from layerscope.stores.base import SeveralRoots, SharesStorage, Store, TwoRoots
+from layerscope.stores.detect import Detection, choose_driver, detect, is_archive, open_directory, owners_of
 from layerscope.stores.docker.store import DockerStore
 
 _SAMPLED_LAYERS = 64
+OVERLAY = "overlay:"
+"""What a path begins with that is no path but a mount's options."""
 
 
 def open_root(
@@ -33,7 +37,9 @@ def open_root(
     """Open a root for reading.
 
     Args:
-        path: A docker data root, or a containerd root. None: the first of the usual places that can be read.
+        path: A docker data root, a containerd root, a root of podman, Buildah or CRI-O, an image archive, the mount
+            point of an overlay, or ``overlay:`` and an overlay's mount options. None: the first of the usual places
+            that can be read.
         driver: The storage driver to show, where a root holds several.
         xattr_prefix: ``trusted`` or ``user``; None: chosen by what the root is.
         containerd_root: Where the other half of docker's containerd store is; None: it is looked for.
@@ -50,15 +56,23 @@ def open_root(
     """
     if xattr_prefix not in (None, "trusted", "user"):
         raise UsageError(f"the xattr prefix is 'trusted' or 'user', not {xattr_prefix!r}")
+    text = os.fspath(path) if path is not None else ""
+    if text.startswith(OVERLAY):
+        return open_overlay(text.removeprefix(OVERLAY), xattr_prefix)
     place = Path(path) if path is not None else _usual_place()
+    if path is not None and is_archive(place):
+        return open_archive(place)
     root = open_directory(place)
     try:
         wanted = _path(containerd_root)
         handed = HandedOver(_path(thin_metadata), _path(thin_data), _path(zfs_list))
         return _opened(root, place, driver, xattr_prefix, wanted, namespace, handed)
-    except LayerscopeError:
+    except LayerscopeError as error:
         root.close()
-        raise
+        mounted = open_mounted(place, xattr_prefix) if isinstance(error, RootError) else None
+        if mounted is None:
+            raise
+        return mounted
 
 
 def _opened(
@@ -77,20 +91,36 @@ def _opened(
 
         found = open_containerd(root, place, detection, driver, containerd_root, namespace)
         place, root, detection, store = found.path, found.root, found.detection, found.store
+    if store is None and detection.shares_storage:
+        from layerscope.stores.podman.store import PodmanStore
+
+        store = PodmanStore(root, place, choose_driver(detection, place, driver), detection.rootless)
     if store is None:
         store = DockerStore(root, place, choose_driver(detection, place, driver))
     layer_root = store.layer_root if isinstance(store, TwoRoots) else root
+    owners = owners_of(place)
+    if layer_root is not None:
+        layer_root.owner_map = owners
     marker = read_marker(root)
-    factory = DRIVERS.get(store.driver) if (store.driver in SNAPSHOTTERS) == isinstance(store, TwoRoots) else None
+    factory = _factory_for(store)
     _check_handed_over(handed, factory, store.driver)
     prefix = xattr_prefix or (marker.xattr_prefix if marker else _prefix_for(layer_root, detection, factory))
-    setting = Setting(place, detection, privilege(), prefix, marker, file_driver_missing=factory is None)
+    setting = Setting(place, detection, privilege(), prefix, marker, file_driver_missing=factory is None, owners=owners)
     files = factory(layer_root, dialect_for(prefix), handed) if factory is not None and layer_root is not None else None
+    if isinstance(store, SeveralRoots) and isinstance(files, TakesMoreRoots):
+        for more in store.more_layer_roots:
+            files.add_root(more)
     if marker is not None and prefix == "user" and files is not None and store.driver == "overlay2":
         from layerscope.lab.owned_driver import OwnedOverlay2
 
         files = OwnedOverlay2(root, dialect_for(prefix))
     return Session(place, root, store, files, setting)
+
+
+def _factory_for(store: Store) -> DriverFactory | None:
+    if isinstance(store, SharesStorage):
+        return SHARED_DRIVERS.get(store.driver)
+    return DRIVERS.get(store.driver) if (store.driver in SNAPSHOTTERS) == isinstance(store, TwoRoots) else None
 
 
 def _path(path: str | Path | None) -> Path | None:
@@ -131,4 +161,6 @@ def _usual_place() -> Path:
         if reason is None:
             return place
         tried.append(f"{place} ({reason})")
-    raise RootError(f"no root found: tried {', '.join(tried)}; give a path, or see one with: layerscope demo")
+    raise RootError(
+        f"no root found: tried {', '.join(tried)}; give a path, or see one with: layerscope demo{mounted_overlays()}"
+    )

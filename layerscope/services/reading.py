@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 from typing import BinaryIO
 
 from layerscope.errors import UsageError
@@ -40,3 +42,14 @@ def open_copy(view: MergedView, path: str, level: int | None = None) -> BinaryIO
     if not part.bottom and part.directory.xattr(part.dialect.metacopy_key, names[-1]) is not None:
         raise UsageError(f"{path}: level {level} holds only its metadata; its bytes are in a level below")
     return part.directory.open(names[-1])
+
+
+def size_of(file: BinaryIO) -> int:
+    """The bytes of an open file, which may lie inside of another and so have no descriptor; it stays where it is."""
+    try:
+        return os.fstat(file.fileno()).st_size
+    except io.UnsupportedOperation:
+        here = file.tell()
+        size = file.seek(0, io.SEEK_END)
+        file.seek(here)
+        return size

@@ -32,7 +32,7 @@ from layerscope.services.contents import Contents
 from layerscope.services.faults import told
 from layerscope.services.resolve import resolve
 from layerscope.services.setting import Setting, daemon_of
-from layerscope.stores.base import CountsImages, Store, TwoRoots
+from layerscope.stores.base import CountsImages, LiesAnywhere, SharesStorage, Store, TwoRoots
 
 if TYPE_CHECKING:
     from layerscope.model.blame import Blame
@@ -78,6 +78,8 @@ class Session:
 
     def directory(self, path: str) -> Directory:
         """The directory at a path as levels tell it: below the root, or (absolute) below the store's other half."""
+        if isinstance(self.store, LiesAnywhere):
+            return self.store.host.descend(path.removeprefix("/")) if path.startswith("/") else self.root.descend(path)
         other = self.store.layer_root if isinstance(self.store, TwoRoots) else None
         if other is not None and other.shown and path.startswith(f"{other.shown}/"):
             return other.descend(path.removeprefix(f"{other.shown}/"))
@@ -87,6 +89,11 @@ class Session:
     def driver(self) -> str:
         """The storage driver whose world is shown."""
         return self.store.driver
+
+    @property
+    def layer_files(self) -> Driver | None:
+        """The driver that reads the layers' files; None where only records are read."""
+        return self._contents.driver
 
     # ------------------------------------------------------------------ the root
     def info(self) -> RootSummary:
@@ -102,7 +109,8 @@ class Session:
 
     def problems(self) -> tuple[Problem, ...]:
         """Every problem found until now: those of the records, and what reading layers added."""
-        return tuple(dict.fromkeys((*self.setting.problems, *self.store.problems(), *self._found)))
+        records = (*self.setting.problems, *self.store.problems())
+        return tuple(dict.fromkeys((*records, *self._found, *self._contents.found_damage())))
 
     def _note(self, problems: list[Problem]) -> None:
         self._found.update(dict.fromkeys(problems))
@@ -135,6 +143,9 @@ class Session:
         if not measure:
             return ContainerUsage(container, None, None)
         size_rw = self._contents.container_size(container, cancelled)
+        if isinstance(self.store, SharesStorage):
+            base = self.store.base_size(container)
+            return ContainerUsage(container, size_rw, None if base is None else base + (size_rw or 0))
         # A containerd store has recorded sizes of init layers too, and docker counts them.
         levels = self.store.levels(container)
         sizes = [level.size for level in levels if level.role is Role.IMAGE or level.size is not None]
@@ -167,6 +178,11 @@ class Session:
             if image is None:
                 raise UsageError(f"the image of {subject.name} is no longer here, and its history with it")
         return list(reversed(image.history))
+
+    @property
+    def measures_images(self) -> bool:
+        """Whether image layers have no recorded size: whoever wants one lets them be read (:meth:`stack`)."""
+        return self._contents.measures_images
 
     def records(self, subject: Subject) -> dict[str, object]:
         """The engine's own records of the subject, joined."""
@@ -209,7 +225,7 @@ class Session:
         from layerscope.analysis.counts import level_counts
 
         size = level.size
-        if size is None and level.role is not Role.IMAGE:
+        if size is None and (level.role is not Role.IMAGE or self._contents.measures_images):
             size = self._contents.level_size(view, level, cancelled)
         counted = level_counts(view, level.number, cancelled) if counts else None
         return StackLevel(level, size, counted, self._contents.disk_use(level, cancelled) if counts else None)

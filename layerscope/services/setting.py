@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.hostfs.privilege import Privilege
 from layerscope.lab.marker import LabMarker
 from layerscope.model.problem import Problem, Severity
@@ -33,6 +34,7 @@ class Setting:
     xattr_prefix: str
     marker: LabMarker | None
     file_driver_missing: bool = False
+    owners: OwnerMap | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -123,6 +125,9 @@ def _common_features(setting: Setting) -> list[str]:
     if setting.marker is not None:
         features.append("lab root")
     features.extend(f"remapped root {name}" for name in setting.detection.remapped)
+    if setting.owners is not None:
+        on_disk = f"{setting.owners.first_user}:{setting.owners.first_group}"
+        features.append(f"remapped root: owners are shown as containers see them, {on_disk} on disk is 0:0")
     features.append("access times of symlinks are not kept while reading: no flag prevents that")
     return features
 

@@ -110,6 +110,55 @@ class TwoRoots(Protocol):
 
 
 @runtime_checkable
+class SeveralRoots(Protocol):
+    """A store with read-only layers beside the opened root, too."""
+
+    @property
+    def more_layer_roots(self) -> tuple[Directory, ...]:
+        """The roots that layers are looked for in after the opened one, in this order."""
+
+
+@runtime_checkable
+class SharesStorage(Protocol):
+    """A store of containers/storage: its drivers have docker's names, and rules of their own.
+
+    ``left_out_of_changes`` are the paths, without leading slash, that its engine never lists as changed.
+    """
+
+    @property
+    def left_out_of_changes(self) -> frozenset[str]:
+        """What the start of any container makes."""
+
+    def base_size(self, container: Container) -> int | None:
+        """What is added to the bytes of a container's writable layer for the size of its file system; None: unknown."""
+
+
+@runtime_checkable
+class NamesPlaces(Protocol):
+    """A store that keeps containers elsewhere than docker's graph drivers do."""
+
+    def places(self, container: Container) -> tuple[str, str]:
+        """A container's folder, and the record that claims its layers, relative to the root."""
+
+
+@runtime_checkable
+class WithoutRoot(Protocol):
+    """A store that is no data root: nothing in it can be given back, and what lies around it isn't its own."""
+
+    without_root: str
+    """What it is instead, in a few words."""
+
+
+@runtime_checkable
+class LiesAnywhere(Protocol):
+    """A store whose layers lie anywhere on the host: their paths are absolute."""
+
+    @property
+    def host(self) -> Directory:
+        """The top of the host's files."""
+
+
+@runtime_checkable
 class CountsImages(Protocol):
     """A store whose engine has a rule of its own for what images share."""
 

@@ -33,6 +33,7 @@ def _places(home: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
     yield system / "var/lib/docker", None
     yield home / ".local/share/docker", None
     yield from _podman_configured(system / "etc/containers/storage.conf", system)
+    yield from _podman_configured(system / "usr/share/containers/storage.conf", system)
     yield system / "var/lib/containers/storage", None
     yield from _podman_configured(home / ".config/containers/storage.conf", system)
     yield home / ".local/share/containers/storage", None

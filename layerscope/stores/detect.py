@@ -9,6 +9,7 @@ Source: moby daemon/graphdriver/driver.go; seen with 20.10.24, 26.1.5, 28.5.2, 2
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat as modes
 from collections import Counter
@@ -20,6 +21,7 @@ import msgspec
 
 from layerscope.errors import PermissionDenied, RootError, UnsupportedError, UsageError
 from layerscope.hostfs import Directory
+from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import Kind
@@ -30,8 +32,10 @@ GRAPH_DRIVERS = ("overlay2", "overlay", "fuse-overlayfs", "btrfs", "zfs", "aufs"
 """docker's own, in the order in which one wins where two have equally many images and containers."""
 _REMAPPED = re.compile(r"[0-9]{1,10}\.[0-9]{1,10}")
 _RECORDS = {"imagedb", "layerdb", "repositories.json"}
+_SHARED_LISTS = ("-layers", "-images", "-containers")
+_PODMAN_HOME = ("containers", "storage")
+_LAYOUT = ("index.json", "manifest.json", "oci-layout")
 _MANAGED = "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db"
-_PODMAN = {"overlay-images", "overlay-layers", "overlay-containers", "vfs-images", "vfs-layers", "vfs-containers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Detection:
     directories inside that are roots of their own, for user namespaces. ``rootless``: it was most likely written by a
     daemon without privilege. ``other_worlds``: drivers of containers that no graph driver's records here belong to, as
     in a containerd store. ``found``: some of its entries. ``faults``: what can't be read. ``is_docker``: docker's own
-    rule for several drivers holds.
+    rule for several drivers holds. ``shares_storage``: it is a root of containers/storage, and ``worlds`` its drivers.
     """
 
     worlds: tuple[World, ...]
@@ -62,6 +66,7 @@ class Detection:
     found: tuple[str, ...]
     faults: tuple[Problem, ...]
     is_docker: bool = True
+    shares_storage: bool = False
 
     @property
     def default_driver(self) -> str | None:
@@ -102,6 +107,16 @@ class _Driven(msgspec.Struct, rename="pascal"):
     driver: str | None = None
 
 
+def is_archive(path: Path) -> bool:
+    """Whether what lies at ``path`` is to be opened as an image archive: a file, or a folder with an image layout."""
+    try:
+        if modes.S_ISDIR(os.stat(path).st_mode):
+            return any((path / name).is_file() for name in _LAYOUT) and not (path / "image").is_dir()
+        return True
+    except OSError:
+        return False
+
+
 def open_directory(path: Path) -> Directory:
     """The directory at ``path`` on the host.
 
@@ -139,6 +154,12 @@ def detect(root: Directory, path: Path) -> Detection:
     images = _image_counts(root, problems)
     containers = _container_counts(root, tuple(images))
     worlds = [World(driver, count, containers.get(driver, 0)) for driver, count in images.items()]
+    shares_storage = not worlds and any(name.endswith(_SHARED_LISTS) for name in names)
+    if shares_storage:
+        from layerscope.stores.podman.worlds import driver_counts
+
+        worlds = [World(driver, *counts) for driver, counts in driver_counts(root).items()]
+        shares_storage = bool(worlds)
     return Detection(
         worlds=tuple(sorted(worlds, key=_rank)),
         remapped=tuple(name for name in names if _is_remapped(root, name)),
@@ -147,6 +168,8 @@ def detect(root: Directory, path: Path) -> Detection:
         features=tuple(_features(root, dict(entries), bool(worlds))),
         found=tuple(name for name, _kind in entries[:8]),
         faults=tuple(problems),
+        is_docker=not shares_storage,
+        shares_storage=shares_storage,
     )
 
 
@@ -256,9 +279,21 @@ def _is_remapped(root: Directory, name: str) -> bool:
     return isinstance(inside, Fault) or bool({"image", "containers", "volumes"} & {entry for entry, _kind in inside})
 
 
+def owners_of(path: Path) -> OwnerMap | None:
+    """How owners are mapped in the root of a remapped user namespace, which its name tells; None in any other.
+
+    How many IDs were mapped is recorded nowhere: the usual number.
+    """
+    name = path.resolve().name
+    if not _REMAPPED.fullmatch(name):
+        return None
+    user, _, group = name.partition(".")
+    return OwnerMap(int(user), int(group))
+
+
 def _is_rootless(root: Directory, path: Path) -> bool:
     """By where it lies, or by its owner: the daemon's user (of a remapped root, the user that root is mapped to)."""
-    if path.parts[-3:] == (".local", "share", "docker"):
+    if path.parts[-3:] == (".local", "share", "docker") or path.parts[-4:] == (".local", "share", *_PODMAN_HOME):
         return True
     try:
         return root.stat_self().st_uid != 0 and not _REMAPPED.fullmatch(path.name)
@@ -280,8 +315,6 @@ def _features(root: Directory, entries: dict[str, Kind], has_worlds: bool) -> li
         features.append("buildkit/history_c8d.db (containerd image store)")
     if not has_worlds and any(name.startswith("io.containerd.") for name in names):
         features.append("io.containerd.* (a containerd root)")
-    if not has_worlds and _PODMAN & names:
-        features.append(f"{min(_PODMAN & names)} (a podman or CRI-O graphroot)")
     return features
 
 

@@ -18,7 +18,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,11 @@ class ApiError(Exception):
 class Engine:
     """One dockerd. ``root`` is its data root; it stays after :meth:`stop` and :meth:`kill`, until :meth:`remove`."""
 
-    def __init__(self, driver: str = "overlay2") -> None:
+    def __init__(self, driver: str = "overlay2", options: Sequence[str] = ()) -> None:
+        """``options`` stand behind the daemon's own; what is put in ``before`` stands before its command."""
         self.driver = driver
+        self.before: Sequence[str] = ()
+        self._options = options
         # Short, since paths of sockets are: containerd makes some below the exec-root.
         self.home = Path(tempfile.mkdtemp(prefix="lse-", dir="/var/tmp"))
         self.root = self.home / "root"
@@ -116,10 +119,12 @@ class Engine:
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
         command = [
+            *self.before,
             shutil.which("dockerd", path=PROGRAMS) or "dockerd",
             *("--data-root", self.root, "--exec-root", self._exec_root, "--pidfile", self.home / "p"),
             *("-H", f"unix://{self._socket}", "--config-file", self.home / "daemon.json"),
             *("--bridge=none", "--iptables=false", "--ip6tables=false", f"--storage-driver={self.driver}"),
+            *self._options,
         ]
         (self.home / "daemon.json").write_text("{}")
         with self._log.open("ab") as log:

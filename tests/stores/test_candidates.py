@@ -22,12 +22,14 @@ def test_the_usual_places_in_order(tmp_path: Path) -> None:
     home = tmp_path / "home/me"
     write(tmp_path / "etc/docker/daemon.json", '{"data-root": "/srv/docker", "debug": true}')
     write(tmp_path / "etc/containers/storage.conf", '[storage]\ndriver = "overlay"\ngraphroot = "/srv/podman"\n')
+    write(tmp_path / "usr/share/containers/storage.conf", '[storage]\ngraphroot = "/srv/vendor"\n')
     found = list(candidates(home, tmp_path))
     assert [path for path, _ in found] == [
         tmp_path / "srv/docker",
         tmp_path / "var/lib/docker",
         home / ".local/share/docker",
         tmp_path / "srv/podman",
+        tmp_path / "srv/vendor",
         tmp_path / "var/lib/containers/storage",
         home / ".local/share/containers/storage",
     ]

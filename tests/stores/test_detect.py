@@ -135,7 +135,20 @@ def test_a_containerd_store_is_named(tmp_path: Path) -> None:
         choose_driver(found, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["overlay-images", "io.containerd.metadata.v1.bolt"])
+def test_a_root_of_containers_storage(podman_samples: dict[str, Path]) -> None:
+    """Its drivers are told by their folders of records; nothing of docker's is looked for."""
+    for driver, path in podman_samples.items():
+        found = detect(open_directory(path), path)
+        assert (found.shares_storage, found.is_docker, found.rootless) == (True, False, os.geteuid() != 0)
+        assert [(world.driver, world.images, world.containers) for world in found.worlds] == [
+            ("overlay", 13, 5) if driver == "overlay" else ("vfs", 4, 1)
+        ]
+        assert choose_driver(found, path) == driver
+        with pytest.raises(UsageError, match="has no records of the driver"):
+            choose_driver(found, path, "btrfs")
+
+
+@pytest.mark.parametrize("name", ["io.containerd.metadata.v1.bolt"])
 def test_roots_of_other_engines_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(UnsupportedError, match=name.split("-")[0].split(".")[0]):

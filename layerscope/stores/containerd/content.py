@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -127,14 +128,50 @@ class ManifestContent:
         return self.config is not None and all(blob.state is BlobState.PRESENT for blob in self.parts)
 
 
-class Content:
-    """The blobs of a containerd root as one namespace sees them.
+class BlobFiles(Protocol):
+    """Where the bytes of blobs lie: ``<path>/<algorithm>/<hex>``, whatever holds them."""
 
-    ``records`` are those of the namespace; None where they are lost, then every file counts as present.
+    @property
+    def path(self) -> str:
+        """The folder of all blobs."""
+
+    def names(self, algorithm: str) -> list[str] | Fault:
+        """The files of one algorithm."""
+
+    def read(self, algorithm: str, name: str) -> bytes | Fault:
+        """All bytes of a small one."""
+
+
+class BlobFolder:
+    """The blobs in a folder."""
+
+    def __init__(self, folder: Directory) -> None:
+        self._folder = folder
+
+    @property
+    def path(self) -> str:
+        """The folder's path."""
+        return self._folder.path
+
+    def names(self, algorithm: str) -> list[str] | Fault:
+        """The files of one algorithm."""
+        entries = list_directory(self._folder.enter(algorithm))
+        return entries if isinstance(entries, Fault) else [name for name, kind in entries if kind == "f"]
+
+    def read(self, algorithm: str, name: str) -> bytes | Fault:
+        """All bytes of a small one."""
+        return read_bytes(self._folder.enter(algorithm), name, LIMIT)
+
+
+class Content:
+    """The blobs of a containerd root as one namespace sees them, or those of an image layout.
+
+    ``records`` are those of the namespace; None where there are none (lost, or never kept), then every file counts as
+    present.
     """
 
-    def __init__(self, root: Directory, records: Mapping[str, BlobRecord] | None) -> None:
-        self._blobs = root.enter(FOLDER).enter("blobs")
+    def __init__(self, blobs: BlobFiles, records: Mapping[str, BlobRecord] | None) -> None:
+        self._blobs = blobs
         self._records = records
         self._documents: dict[str, Document] = {}
         self._configs: dict[str, Parsed[ImageConfig] | None] = {}
@@ -154,13 +191,13 @@ class Content:
         """The digests that have a file."""
         found: set[str] = set()
         for algorithm in _ALGORITHMS:
-            entries = list_directory(self._blobs.enter(algorithm))
-            if isinstance(entries, Fault):
-                if not entries.absent:
+            names = self._blobs.names(algorithm)
+            if isinstance(names, Fault):
+                if not names.absent:
                     path = f"{self._blobs.path}/{algorithm}"
-                    self._tell(algorithm, entries.problem(path, "no blob of it can be read"))
+                    self._tell(algorithm, names.problem(path, "no blob of it can be read"))
                 continue
-            found.update(f"{algorithm}:{name}" for name, kind in entries if kind == "f")
+            found.update(f"{algorithm}:{name}" for name in names)
         return frozenset(found)
 
     def _tell(self, about: str, problem: Problem) -> None:
@@ -201,7 +238,7 @@ class Content:
 
     def _bytes_of(self, digest: str) -> bytes | Fault:
         algorithm, _, name = digest.partition(":")
-        return read_bytes(self._blobs.enter(algorithm), name, LIMIT)
+        return self._blobs.read(algorithm, name)
 
     def _read(self, digest: str) -> bytes | None:
         """The bytes of a small blob; None (told) if they can't be had."""

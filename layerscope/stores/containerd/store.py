@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
@@ -25,7 +25,7 @@ from layerscope.stores.base import StoreFacts
 from layerscope.stores.containerd import raw, whole
 from layerscope.stores.containerd.bare import BareAround, read_bare_containers
 from layerscope.stores.containerd.containers import SnapshotJoining, nameless_containers
-from layerscope.stores.containerd.content import Content
+from layerscope.stores.containerd.content import FOLDER, BlobFolder, Content
 from layerscope.stores.containerd.halves import Halves
 from layerscope.stores.containerd.images import Around, StoredImage, read_images
 from layerscope.stores.containerd.metadata import Namespace
@@ -36,6 +36,9 @@ from layerscope.stores.docker.containers import read_containers
 from layerscope.stores.docker.liveness import Liveness, find_liveness
 from layerscope.stores.docker.record import unique
 from layerscope.stores.docker.volumes import VolumeRecords, read_volumes
+
+if TYPE_CHECKING:
+    from layerscope.stores.claims import ClaimedTree
 
 
 class ContainerdStore:
@@ -79,6 +82,11 @@ class ContainerdStore:
         found += whole.problems(self)
         found += self._volumes.problems
         return unique(found)
+
+    def places(self, container: Container) -> tuple[str, str]:
+        """``containers/<id>`` of docker's half ("" for a bare one's), and the snapshotter's list of snapshots."""
+        snapshots = self.snapshots
+        return (f"containers/{container.id}" if self.halves.is_docker else ""), snapshots.path if snapshots else ""
 
     def levels(self, subject: Image | Container) -> tuple[Level, ...]:
         """The stack of an image or container, base first, ``path`` unset; hidden init layers are levels."""
@@ -127,6 +135,12 @@ class ContainerdStore:
         """Whether docker or containerd holds its half now."""
         return whole.daemon(self)
 
+    def claimed_trees(self) -> tuple[ClaimedTree, ...]:
+        """Both halves, with everything that a record, a database or a mount claims in them; records are read anew."""
+        from layerscope.stores.containerd.claims import containerd_trees
+
+        return containerd_trees(self)
+
     @property
     def layer_root(self) -> Directory | None:
         """containerd's root."""
@@ -173,7 +187,8 @@ class ContainerdStore:
         found = self.halves.containerd
         if found is None:
             return None
-        return Content(found.directory, self.namespace.blobs if found.metadata.sound else None)
+        blobs = BlobFolder(found.directory.enter(FOLDER).enter("blobs"))
+        return Content(blobs, self.namespace.blobs if found.metadata.sound else None)
 
     @cached_property
     def liveness(self) -> Liveness | None:

@@ -88,9 +88,9 @@ def read_configs(imagedb: Directory, path: str) -> tuple[dict[ImageID, ConfigRec
             continue
         if is_hex64(name):
             image = ImageID(f"sha256:{name}")
-            records[image] = _config_record(image, place, data)
+            records[image] = config_record(image, place, data)
         elif isinstance(data, bytes):
-            misnamed.append(_config_record(ImageID(digest_of(data)), place, data))
+            misnamed.append(config_record(ImageID(digest_of(data)), place, data))
         else:
             problems.append(data.problem(place, severity=Severity.WARNING))
     for record in misnamed:
@@ -104,7 +104,8 @@ def read_configs(imagedb: Directory, path: str) -> tuple[dict[ImageID, ConfigRec
     return records, tuple(problems)
 
 
-def _config_record(image: ImageID, path: str, data: bytes | Fault) -> ConfigRecord:
+def config_record(image: ImageID, path: str, data: bytes | Fault) -> ConfigRecord:
+    """The config that lies at ``path``, as far as it can be read; it should have the digest ``image``."""
     if isinstance(data, Fault):
         return ConfigRecord(image, path, ImageConfig(), {}, (), (), problems=(data.problem(path, HIDDEN),))
     problems: list[Problem] = []

@@ -1,0 +1,113 @@
+"""A real podman on a store of its own, apart from every other of the machine.
+
+Its root, run root and temporary files lie in one new folder; containers get no network. Nothing of it keeps running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engine import PROGRAMS, busybox, minimal_tar
+
+WAIT_SECONDS = 10.0
+# The defaults are higher than a machine without privilege over its limits allows.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+
+
+@cache
+def missing() -> str | None:
+    """Why no podman can run containers here, or None. Where all is installed one is run, to see."""
+    if os.geteuid() != 0:
+        return "a rootful podman needs root"
+    if shutil.which("podman", path=PROGRAMS) is None:
+        return f"podman is not installed in {PROGRAMS}"
+    if shutil.which("crun", path=PROGRAMS) is None and shutil.which("runc", path=PROGRAMS) is None:
+        return f"neither crun nor runc is installed in {PROGRAMS}"
+    if busybox() is None:
+        return "no static busybox to run in containers (apt-get install busybox-static)"
+    engine = Podman("overlay")
+    try:
+        engine.import_tar(minimal_tar().bytes(), "localhost/probe:1")
+        words = ("--network", "none", "localhost/probe:1", "/bin/busybox", "true")
+        engine.run("run", *LIMITS, *words)
+    except (RuntimeError, AssertionError, OSError) as error:
+        return f"podman can't run containers here: {' '.join(str(error).split())[-300:]}"
+    finally:
+        engine.remove()
+    return None
+
+
+class Podman:
+    """One store. ``root`` is its graph root; it stays until :meth:`remove`."""
+
+    def __init__(self, driver: str, place: str = "root") -> None:
+        self.driver = driver
+        self.home = Path(tempfile.mkdtemp(prefix="lsp-", dir="/var/tmp"))
+        self.root = self.home / place
+        runtime = shutil.which("crun", path=PROGRAMS) or shutil.which("runc", path=PROGRAMS) or "runc"
+        self._command = [
+            shutil.which("podman", path=PROGRAMS) or "podman",
+            *("--root", str(self.root), "--runroot", str(self.home / "run"), "--tmpdir", str(self.home / "tmp")),
+            *("--storage-driver", driver, "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
+            *("--runtime", runtime),
+        ]
+
+    def add_image_store(self, root: Path) -> None:
+        """From now on images of ``root`` are used, too."""
+        self._command += ["--storage-opt", f"{self.driver}.imagestore={root}"]
+
+    def run(self, *arguments: str, data: bytes | None = None, ends: int = 0) -> str:
+        """What a command of podman's prints; it must end with ``ends``."""
+        environment = {**os.environ, "PATH": PROGRAMS, "TMPDIR": str(self.home)}
+        done = subprocess.run(
+            [*self._command, *arguments], input=data, capture_output=True, env=environment, timeout=300
+        )
+        if done.returncode != ends:
+            raise RuntimeError(f"podman {' '.join(arguments)}: {done.returncode}: {os.fsdecode(done.stderr)[-1000:]}")
+        return os.fsdecode(done.stdout)
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.run(*arguments, "--format", "json"))
+
+    def import_tar(self, data: bytes, name: str) -> None:
+        """An image of one layer."""
+        self.run("import", "-", name, data=data)
+
+    def shell(self, name: str, image: str, script: str, *options: str, ends: int = 0) -> None:
+        """A container that runs ``script`` and ends."""
+        self.run("run", *LIMITS, "--network", "none", "--name", name, *options, image, "sh", "-c", script, ends=ends)
+
+    def create(self, name: str, image: str, *options: str) -> None:
+        """A container that is never started."""
+        self.run("create", *LIMITS, "--network", "none", "--name", name, *options, image, "sh", "-c", "echo never")
+
+    def remove(self) -> None:
+        """Remove everything, mounts that were left included, as soon as no process of podman's works here."""
+        with suppress(RuntimeError):
+            self.run("rm", "-a", "-f", "-t", "0")
+        end = time.monotonic() + WAIT_SECONDS
+        while self._works() and time.monotonic() < end:
+            time.sleep(0.05)
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            point = line.split()[1]
+            if point.startswith(f"{self.home}/"):
+                subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _works(self) -> bool:
+        """Whether a process with this store among its words is alive: a container's end is tidied up behind it."""
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if os.fsencode(self.home) in process.read_bytes():
+                    return True
+        return False
