@@ -8,7 +8,7 @@ import os
 import random
 import stat as modes
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,15 +34,25 @@ def kernel_overlay(lowers: list[Path], point: Path, options: str) -> Iterator[Pa
         subprocess.run(["umount", str(point)], check=True)
 
 
-def make_layer(top: Path, rng: random.Random, marks: Collection[str] = ALL_MARKS) -> None:
-    """A random tree with whiteouts of both kinds and opaque directories; ``marks``: what else there may be."""
+def make_layer(
+    top: Path,
+    rng: random.Random,
+    marks: Collection[str] = ALL_MARKS,
+    prefix: str = "trusted.overlay.",
+    owners: Sequence[int] = (0, 1000),
+) -> None:
+    """A random tree with whiteouts of both kinds and opaque directories; ``marks``: what else there may be.
+
+    ``prefix``: of the attributes that are marks. ``owners``: whose the files are.
+    """
+    other = "user.overlay.opaque" if prefix.startswith("trusted") else "user.other"
     top.mkdir()
     pending = [(top, 0)]
     while pending:
         folder, depth = pending.pop()
         xattr_whiteouts = depth and rng.random() < 0.1
         if xattr_whiteouts:
-            os.setxattr(folder, "trusted.overlay.opaque", b"x")
+            os.setxattr(folder, prefix + "opaque", b"x")
         for name in NAMES:
             path, dice = folder / name, rng.random()
             if dice < 0.32:
@@ -50,18 +60,18 @@ def make_layer(top: Path, rng: random.Random, marks: Collection[str] = ALL_MARKS
                 path.chmod(rng.choice((0o755, 0o700, 0o1777)))
                 mark = rng.random()
                 if mark < 0.15:
-                    os.setxattr(path, "trusted.overlay.opaque", rng.choice((b"y", b"y", b"n", b"")))
+                    os.setxattr(path, prefix + "opaque", rng.choice((b"y", b"y", b"n", b"")))
                 elif mark < 0.3 and "redirect_dir" in marks:
                     away = "/" + "/".join(rng.choices(NAMES, k=rng.randint(1, 2)))
                     target = rng.choice((rng.choice(NAMES), away))
                     os.setxattr(path, "trusted.overlay.redirect", target.encode())
                 elif mark < 0.35:
-                    os.setxattr(path, "user.overlay.opaque", b"y")
+                    os.setxattr(path, other, b"y")
                 if depth < 3:
                     pending.append((path, depth + 1))
             elif dice < 0.5:
                 path.write_bytes(rng.randbytes(rng.choice((0, 3, 5000))))
-                os.chown(path, rng.choice((0, 1000)), 0)
+                os.chown(path, rng.choice(owners), owners[0])
                 if "metacopy" in marks and rng.random() < 0.15:
                     os.setxattr(path, "trusted.overlay.metacopy", b"")
                     if rng.random() < 0.5:
@@ -74,7 +84,7 @@ def make_layer(top: Path, rng: random.Random, marks: Collection[str] = ALL_MARKS
                 os.mknod(path, modes.S_IFCHR, os.makedev(0, 0))
             elif dice < 0.76 and xattr_whiteouts:
                 path.touch()
-                os.setxattr(path, "trusted.overlay.whiteout", b"")
+                os.setxattr(path, prefix + "whiteout", b"")
 
 
 def facts(stat: os.stat_result) -> tuple[object, ...]:

@@ -91,8 +91,8 @@ def _advance(register: int, block: memoryview) -> int:
     bits = len(block) * 8 + 64
     while bits > 64:
         # 64q bits stay as they are, the ones sent before them are moved onto them. Where more than 60q are moved, the
-        # x^(4q) term sticks out at the front and the next round, of the same q, takes it in.
-        q = 1 << (((bits - 1) // 64).bit_length() - 1)
+        # x^(4q) term sticks out at the front; a next round, of half the q, takes it in with the rest.
+        q = 1 << max(0, (bits // 124).bit_length() - 1)
         moved = bits - 64 * q
         front = message & ((1 << moved) - 1)
         message >>= moved

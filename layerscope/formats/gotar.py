@@ -31,6 +31,9 @@ _NAME, _PREFIX, _OWNER = 100, 155, 32
 _SHORT_LIMIT, _LONG_LIMIT = 1 << 21, 1 << 33
 """What 7 and 11 octal digits hold."""
 _XATTR = b"SCHILY.xattr."
+_PLAIN_REST = bytes(_NAME) + b"ustar\00000" + bytes(2 * _OWNER) + b"0000000\0" * 2 + bytes(_PREFIX + 12)
+"""What follows the type letter of a file without any text but its name."""
+_PLAIN_SUM = sum(_PLAIN_REST) + sum(b" " * 8) + ord("0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,17 @@ class Member:
 
 def header_blocks(member: Member) -> bytes:
     """The blocks of ``member``'s header, extension header included; its content comes next."""
+    if (
+        member.type == b"0"
+        and len(member.name) <= _NAME
+        and not (member.linkname or member.uname or member.gname or member.xattrs or member.devmajor or member.devminor)
+        and 0 <= member.uid < _SHORT_LIMIT
+        and 0 <= member.gid < _SHORT_LIMIT
+        and 0 <= member.size < _LONG_LIMIT
+        and 0 <= member.mtime < _LONG_LIMIT
+        and member.name.isascii()
+    ):
+        return _plain_file(member)
     records, ustar = _records(member)
     if ustar:
         prefix, name = split_name(member.name) or (b"", member.name)
@@ -66,6 +80,13 @@ def header_blocks(member: Member) -> bytes:
     body = b"".join(pax_record(key, records[key]) for key in sorted(records))
     texts = (_ascii(text) for text in (member.name, member.linkname, member.uname, member.gname))
     return _extension(member.name, len(body)) + body + padding(len(body)) + _block(member, *texts)
+
+
+def _plain_file(member: Member) -> bytes:
+    """The block of a regular file about which there is nothing unusual: what most members are."""
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (member.mode, member.uid, member.gid, member.size, member.mtime)
+    total = sum(member.name) + sum(numbers) + _PLAIN_SUM
+    return b"%s%s%06o\0 0%s" % (member.name.ljust(_NAME, b"\0"), numbers, total, _PLAIN_REST)
 
 
 def padding(size: int) -> bytes:

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 
 from layerscope.errors import CorruptError
 
+OVERRIDE = "user.containers.override_"
+"""What the names of all such attributes begin with."""
 OVERRIDE_STAT = "user.containers.override_stat"
 OVERRIDE_XATTR = "user.containers.override_xattr."
 SIDE_RECORD = ".override_stat.json"

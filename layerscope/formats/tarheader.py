@@ -99,7 +99,7 @@ def parse_headers(data: bytes) -> TarHeader:
         kind = fields[7]
         if kind not in (b"x", b"L", b"K"):
             break
-        size = _number(fields[4], "size")
+        size = number(fields[4], "size")
         body = data[position : position + size] if size >= 0 else b""
         if len(body) != size:
             raise CorruptError(f"tar extension header at {position}: {len(body)} bytes follow, expected {size}")
@@ -164,7 +164,7 @@ def _merge(
         name = front + b"/" + name
     name = records.get("path", name) if long_name is None else long_name
     linkname = records.get("linkpath", linkname) if long_link is None else long_link
-    stored_size = _decimal(records["size"], "size") if "size" in records else _number(size, "size")
+    stored_size = _decimal(records["size"], "size") if "size" in records else number(size, "size")
     content_size, name = _sparse(records, stored_size, name)
     type_ = _text(kind)
     if type_ == "\0":
@@ -180,16 +180,16 @@ def _merge(
     return TarHeader(
         name=_text(name),
         type=type_,
-        mode=_number(mode, "mode"),
-        uid=_decimal(records["uid"], "uid") if "uid" in records else _number(uid, "uid"),
-        gid=_decimal(records["gid"], "gid") if "gid" in records else _number(gid, "gid"),
+        mode=number(mode, "mode"),
+        uid=_decimal(records["uid"], "uid") if "uid" in records else number(uid, "uid"),
+        gid=_decimal(records["gid"], "gid") if "gid" in records else number(gid, "gid"),
         size=content_size,
-        mtime_ns=_pax_time(records["mtime"]) if "mtime" in records else _number(mtime, "mtime") * 1_000_000_000,
+        mtime_ns=_pax_time(records["mtime"]) if "mtime" in records else number(mtime, "mtime") * 1_000_000_000,
         linkname=_text(linkname),
         uname=_text(records.get("uname", b"" if plain else _string(uname))),
         gname=_text(records.get("gname", b"" if plain else _string(gname))),
-        devmajor=0 if plain else _number(major, "devmajor"),
-        devminor=0 if plain else _number(minor, "devminor"),
+        devmajor=0 if plain else number(major, "devmajor"),
+        devminor=0 if plain else number(minor, "devminor"),
         pax=records,
         stored_size=stored_size,
     )
@@ -204,7 +204,7 @@ def _prefix(magic: bytes, prefix: bytes, rest: bytes) -> bytes:
     try:
         for field in (prefix[:12], prefix[12:24]):
             if field[0]:
-                _number(field, "time")
+                number(field, "time")
     except CorruptError:
         text = _string(prefix)
         return text if text.isascii() else b""
@@ -230,13 +230,13 @@ def _check_sum(block: bytes, field: bytes, position: int) -> None:
     """The sum of all bytes, the checksum's own taken as blanks; old writers summed signed bytes."""
     others = block[:148] + block[156:]
     unsigned = sum(others) + 8 * 32
-    recorded = _number(field, "checksum")
+    recorded = number(field, "checksum")
     if recorded != unsigned and recorded != unsigned - 256 * sum(byte > 127 for byte in others):
         raise CorruptError(f"tar header at {position}: checksum {recorded}, expected {unsigned}")
 
 
-def _number(field: bytes, name: str) -> int:
-    """A number field, octal or base 256."""
+def number(field: bytes, name: str) -> int:
+    """A number field, octal or base 256; ``name`` is for the CorruptError that it may raise."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ~(0x80 << (8 * (len(field) - 1)))
         if field[0] & 0x40:

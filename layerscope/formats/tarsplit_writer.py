@@ -16,11 +16,17 @@ from __future__ import annotations
 import binascii
 import gzip
 import json
+import re
 from typing import BinaryIO
 
 from layerscope.formats.crc64 import Crc64
 
 _REST_PIECE = 1 << 20
+_LINES = 256
+"""Lines that are compressed at once."""
+_LEVEL = 3
+_PLAIN = re.compile(rb"[A-Za-z0-9_./ +:=@,~-]+")
+"""Texts that JSON takes as they are."""
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 _LONG_ESCAPES = (("\\b", "\\u0008"), ("\\f", "\\u000c"))
 
@@ -35,7 +41,8 @@ class TarSplitWriter:
     """
 
     def __init__(self, file: BinaryIO, *, empty_last_segment: bool, short_escapes: bool = False) -> None:
-        self._out = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
+        self._out = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0)
+        self._lines: list[bytes] = []
         self._empty_last_segment = empty_last_segment
         self._short_escapes = short_escapes
         self._raw: list[bytes] = []
@@ -73,6 +80,7 @@ class TarSplitWriter:
 
     def finish(self) -> None:
         """Write what is left, and the end of the compressed data."""
+        self._flush()
         self._out.close()
 
     # ------------------------------------------------------------------ lines
@@ -97,12 +105,20 @@ class TarSplitWriter:
         self._line(b'{"type":1%s%s,"payload":%s' % (self._name(name), sized, payload))
 
     def _line(self, front: bytes) -> None:
-        self._out.write(b'%s,"position":%d}\n' % (front, self._position))
+        self._lines.append(b'%s,"position":%d}\n' % (front, self._position))
         self._position += 1
+        if len(self._lines) == _LINES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._out.write(b"".join(self._lines))
+        self._lines.clear()
 
     def _name(self, name: bytes) -> bytes:
         if not name:
             return b""
+        if _PLAIN.fullmatch(name):
+            return b',"name":"%s"' % name
         try:
             text = name.decode()
         except UnicodeDecodeError:

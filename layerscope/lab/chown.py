@@ -22,8 +22,8 @@ from layerscope.formats.whiteout import TRUSTED, USER, is_whiteout_device
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.marker import MARKER, write_marker_text
-from layerscope.lab.owners import Owners, kept_stat, read_owners
 from layerscope.lab.root import DRIVER, LabRoot
+from layerscope.overlay.owners import Owners, kept_stat, read_owners
 
 _Entry = tuple[Directory, str, str, os.stat_result]
 """A directory, a name in it ("": itself), the path in the layer, its ``lstat``."""
@@ -76,13 +76,13 @@ def _walk(top: Directory, skip: str = "") -> Iterator[_Entry]:
 def _dress(root: LabRoot, layer: str, owner: os.stat_result) -> None:
     """Owners, modes and marks of one layer's files."""
     folder = root.top.enter(DRIVER).enter(layer)
-    owners = read_owners(folder, owner)
+    owners = read_owners(folder, "diff", owner)
     top = folder.enter("diff")
     for directory, name, path, stat in _walk(top):
         if directory.xattr(USER.opaque_key, name) == b"y" and modes.S_ISDIR(stat.st_mode):
             _set(directory, name, TRUSTED.opaque_key, b"y")
         if modes.S_ISREG(stat.st_mode) and not stat.st_size and directory.xattr(USER.whiteout_key, name) is not None:
-            _to_device(directory, name)
+            _to_device(directory, name, modes.S_IFCHR, 0)
             stat = directory.stat(name)
         _give(directory, name, path, stat, owners)
     _chown(top, "", 0, 0)
@@ -97,6 +97,8 @@ def _give(directory: Directory, name: str, path: str, stat: os.stat_result, owne
         kept = OverrideStat(0, 0, modes.S_IMODE(stat.st_mode))
         if plain:
             _set(directory, name, OVERRIDE_STAT, kept.encode())
+    if kept.type_bits in (modes.S_IFCHR, modes.S_IFBLK) and modes.S_ISREG(stat.st_mode) and not stat.st_size:
+        _to_device(directory, name, kept.type_bits, os.makedev(kept.major, kept.minor))
     _chown(directory, name, kept.uid, kept.gid)
     if not (modes.S_ISLNK(stat.st_mode) or is_whiteout_device(stat)):
         with directory.held() as fd:
@@ -127,14 +129,19 @@ def _tidy(root: LabRoot, layer: str) -> None:
                 if key == OVERRIDE_STAT or key.startswith(OVERRIDE_XATTR) or USER.is_own(key):
                     with directory.held() as fd:
                         os.removexattr(f"/proc/self/fd/{fd}/{name}", key, follow_symlinks=False)
-    root.disk.remove_file(f"{DRIVER}/{layer}/{SIDE_RECORD}")
+    root.disk.remove_file(f"{DRIVER}/{layer}/diff{SIDE_RECORD}")
 
 
-def _to_device(directory: Directory, name: str) -> None:
-    aside = f"{name[:200]}.layerscope-whiteout"
+def _to_device(directory: Directory, name: str, kind: int, number: int) -> None:
+    """Put a device in the place of the file that stands for it, at its time."""
+    aside = f"{name[:200]}.layerscope-device"
+    stat = directory.stat(name)
+    parent = directory.stat_self()
     with directory.held() as fd:
-        os.mknod(aside, modes.S_IFCHR, os.makedev(0, 0), dir_fd=fd)
+        os.mknod(aside, kind | 0o600, number, dir_fd=fd)
+        os.utime(aside, ns=(stat.st_atime_ns, stat.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
         os.rename(aside, name, src_dir_fd=fd, dst_dir_fd=fd)
+        os.utime(f"/proc/self/fd/{fd}", ns=(parent.st_atime_ns, parent.st_mtime_ns))
 
 
 def _set(directory: Directory, name: str, key: str, value: bytes) -> None:

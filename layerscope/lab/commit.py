@@ -6,21 +6,20 @@ Source: moby daemon/commit.go, daemon/images/image_commit.go; seen with 20.10.24
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.engine_rules import rules_of
+from layerscope.lab.abilities import DeviceForm
 from layerscope.lab.changes import changed
 from layerscope.lab.containers import files_of, writable_layer
 from layerscope.lab.image_config import Maker, committed_config
 from layerscope.lab.layer import MOST_LAYERS, LayerMaker
-from layerscope.lab.owners import OwnedDirectory, read_owners
 from layerscope.lab.pack import LayerTar
 from layerscope.lab.records import stage_image
 from layerscope.lab.root import DRIVER, LabRoot
 from layerscope.lab.run_config import merged
-from layerscope.lab.streams import reader_of
 from layerscope.lab.tagging import Reference, stage_tags
 from layerscope.lab.transaction import Transaction
 from layerscope.lab.upper import DOCKER_MARKS, CommitRules
@@ -29,6 +28,7 @@ from layerscope.model.digest import CacheID, DiffID, ImageID
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem
 from layerscope.model.tree import LayerDirectory
+from layerscope.overlay.owners import OwnedDirectory, read_owners
 
 EMPTY_TAR = DiffID("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
 """The diff ID of a layer with nothing in it: 1024 zeros."""
@@ -65,15 +65,24 @@ def upper_tar(root: LabRoot, cache_id: CacheID, options: CommitOptions) -> Layer
     top: LayerDirectory = files_of(root, cache_id)
     if root.overrides:
         try:
-            owners = read_owners(root.top.descend(f"{DRIVER}/{cache_id}"), root.top.stat_self())
+            owners = read_owners(root.top.descend(f"{DRIVER}/{cache_id}"), "diff", root.top.stat_self())
         except CorruptError as error:
             raise CommitError(f"cannot read {DRIVER}/{cache_id}: {error}") from None
         top, rules = OwnedDirectory(top, owners), replace(rules, dialect=root.abilities.dialect)
     return LayerTar(top, rules)
 
 
+def _go_on() -> None:
+    """Nobody wants it to stop."""
+
+
 def commit_container(
-    root: LabRoot, container: Container, parent: Image | None, options: CommitOptions, name: Reference | None
+    root: LabRoot,
+    container: Container,
+    parent: Image | None,
+    options: CommitOptions,
+    name: Reference | None,
+    tick: Callable[[], None] = _go_on,
 ) -> Committed:
     """Make an image of what a container has changed.
 
@@ -83,6 +92,7 @@ def commit_container(
         parent: its image, None if it has none.
         options: how.
         name: the new image's.
+        tick: called for each piece of the layer; may raise to stop, and nothing was changed.
 
     Raises:
         UsageError: a change isn't right.
@@ -107,8 +117,11 @@ def commit_container(
         if _has_entries(root, mount_id):
             if parent is not None and len(parent.chain_ids) >= MOST_LAYERS:
                 raise CommitError(f"{doing}: its image has {MOST_LAYERS} layers already, docker takes no more")
-            maker = LayerMaker(root, transaction, rules_of(options.maker.engine))
-            layer = maker.make(reader_of(upper.chunks()), top, unless=EMPTY_TAR)
+            # A device that could only be kept as a file when it was made is kept so again.
+            devices = DeviceForm.OVERRIDE if root.overrides and root.abilities.devices is DeviceForm.REFUSE else None
+            maker = LayerMaker(root, transaction, rules_of(options.maker.engine), devices)
+            upper.tick = tick
+            layer = maker.make(upper, top, unless=EMPTY_TAR)
             diff_id = layer.unpacked.diff_id if layer.unpacked.diff_id != EMPTY_TAR else None
             problems = (*upper.problems, *layer.unpacked.problems)
         made = committed_config(

@@ -7,6 +7,7 @@ api/types/container/hostconfig.go; seen with 20.10.24.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from layerscope.formats.gojson import go_json
@@ -28,6 +29,7 @@ _MASKED = (
     "/sys/firmware",
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NO_VOLUMES: Mapping[str, str] = MappingProxyType({})
 _NO_ENDPOINT = {
     "IPAMConfig": None,
     "Links": None,
@@ -47,9 +49,20 @@ _NO_ENDPOINT = {
 
 
 def container_config(
-    container: ContainerID, name: str, image: ImageID, created: str, config: Mapping[str, Any], network: str, os: str
+    container: ContainerID,
+    name: str,
+    image: ImageID,
+    created: str,
+    config: Mapping[str, Any],
+    network: str,
+    os: str,
+    volumes: Mapping[str, str] = _NO_VOLUMES,
 ) -> bytes:
-    """The text of ``config.v2.json``; ``config`` is the container's ``Config``, ``name`` without a slash."""
+    """The text of ``config.v2.json``.
+
+    ``config`` is the container's ``Config``, ``name`` without a slash, ``volumes`` the names of volumes by the path
+    where they are mounted.
+    """
     command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     return go_json(
         {
@@ -85,7 +98,7 @@ def container_config(
             "RestartCount": 0,
             "HasBeenStartedBefore": False,
             "HasBeenManuallyStopped": False,
-            "MountPoints": {},
+            "MountPoints": {path: _volume(path, volumes[path]) for path in sorted(volumes, key=str.encode)},
             "SecretReferences": None,
             "ConfigReferences": None,
             "AppArmorProfile": "",
@@ -98,6 +111,19 @@ def container_config(
             "LocalLogCacheMeta": {"HaveNotifyEnabled": False},
         }
     )
+
+
+def _volume(path: str, name: str) -> dict[str, Any]:
+    return {
+        "Source": "",
+        "Destination": path,
+        "RW": True,
+        "Name": name,
+        "Driver": "local",
+        "Type": "volume",
+        "Spec": {},
+        "SkipMountpointCreation": False,
+    }
 
 
 def _network_settings(network: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat as modes
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +20,17 @@ _CHUNK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
-def copy_in(overlay: Overlay, source: Path, target: str, contents_only: bool = False) -> None:
+def _go_on() -> None:
+    """Nobody wants it to stop."""
+
+
+def copy_in(
+    overlay: Overlay, source: Path, target: str, contents_only: bool = False, tick: Callable[[], None] = _go_on
+) -> None:
     """Copy a file or directory of the host to the path ``target`` of a container.
 
-    An existing directory as target gets it by its name; with ``contents_only`` (``SRC/.``) what is in it.
+    An existing directory as target gets it by its name; with ``contents_only`` (``SRC/.``) what is in it. ``tick`` is
+    called for each piece, and may raise to stop; what was copied until then stays.
 
     Raises:
         CommitError: the kinds don't go together.
@@ -42,13 +50,14 @@ def copy_in(overlay: Overlay, source: Path, target: str, contents_only: bool = F
         raise CommitError(f"cannot copy {escape(os.fspath(source))}: {escape(goal)} there is no directory")
     elif there is None and target.endswith("/") and not is_dir:
         raise CommitError(f"cannot copy {escape(os.fspath(source))}: there is no directory {escape(target)}")
-    _copy_tree(overlay, source, goal, follow=contents_only)
+    _copy_tree(overlay, source, goal, contents_only, tick)
 
 
-def _copy_tree(overlay: Overlay, source: Path, goal: str, follow: bool) -> None:
+def _copy_tree(overlay: Overlay, source: Path, goal: str, follow: bool, tick: Callable[[], None]) -> None:
     times: list[tuple[str, os.stat_result]] = []
     pending = [(os.fspath(source), goal, follow)]
     while pending:
+        tick()
         here, path, follow = pending.pop()
         status = os.stat(here) if follow else os.lstat(here)
         kind = modes.S_IFMT(status.st_mode)
@@ -61,7 +70,7 @@ def _copy_tree(overlay: Overlay, source: Path, goal: str, follow: bool) -> None:
             pending += [(os.path.join(here, name), f"{path.rstrip('/')}/{name}", False) for name in os.listdir(here)]
         elif kind == modes.S_IFREG:
             with open(here, "rb") as file:
-                write_file(overlay, path, file)
+                write_file(overlay, path, file, tick)
             _dress(overlay, path, status.st_mode, status.st_mtime_ns)
         else:
             _unlink(overlay, path)
@@ -145,10 +154,11 @@ def _unpack(overlay: Overlay, archive: tarfile.TarFile, member: tarfile.TarInfo,
     _dress(overlay, path, kind | member.mode, int(member.mtime) * 10**9, member.uid, member.gid)
 
 
-def write_file(overlay: Overlay, path: str, file: BinaryIO) -> None:
+def write_file(overlay: Overlay, path: str, file: BinaryIO, tick: Callable[[], None] = _go_on) -> None:
     """Make the content of ``path`` that of ``file``; a file that is there is overwritten."""
     with os.fdopen(overlay.open(path, _CREATE, 0o600), "wb") as out:
         while chunk := file.read(_CHUNK):
+            tick()
             out.write(chunk)
 
 

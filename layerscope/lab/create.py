@@ -1,6 +1,7 @@
-"""Making a container: init layer, writable layer, their record, the container's own directory; never started.
+"""Making a container: init layer, writable layer, volumes, their records, the container's own directory; never started.
 
-Order as docker's: directories, then ``layerdb/mounts/<ID>``, then ``containers/<ID>``. Source: moby daemon/create.go,
+The working directory is made if it is missing, as docker does. Order as docker's: directories, then the volumes, then
+``layerdb/mounts/<ID>``, then ``containers/<ID>``. Source: moby daemon/create.go,
 layer/layer_store.go ``CreateRWLayer``; seen with 20.10.24.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerscope.errors import CommitError, UsageError
+from layerscope.lab.anonymous_volumes import make_working_directory, stage_volumes
 from layerscope.lab.container_config import container_config, host_config
 from layerscope.lab.containers import open_overlay
 from layerscope.lab.init_layer import fill_init_layer
@@ -94,8 +96,11 @@ def create_container(
         with open_overlay(root, init_id) as overlay:
             fill_init_layer(overlay)
         make_layer_directory(transaction, mount_id, init_id)
+        with open_overlay(root, mount_id) as overlay:
+            config = {**config, "WorkingDir": make_working_directory(overlay, config.get("WorkingDir") or "")}
+            volumes = stage_volumes(root, transaction, overlay, config.get("Volumes") or {})
         stage_mount(transaction, identity, mount_id, init_id, top)
-        text = container_config(identity, name, image.id, now(), config, network, image.os or "linux")
+        text = container_config(identity, name, image.id, now(), config, network, image.os or "linux", volumes)
         files = (("hostconfig.json", host_config(network)), ("config.v2.json", text))
         stage_container(transaction, identity, files)
         transaction.publish()

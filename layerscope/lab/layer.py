@@ -6,6 +6,7 @@
 | `overlay2/l/<link>` | symlink to ``../<cache ID>/diff``, so that a mount's options stay short |
 | with a layer below: `work/` 0700, `lower` 0644 | ``l/<its link>`` and what its own `lower` says, divided by ``:`` |
 | `committed` 0600, empty, in the layer below | that one is read-only from now on |
+| without privilege: `diff.override_stat.json` 0600 | owners and modes that the files in `diff` can't carry |
 
 Order as docker's. Source: moby daemon/graphdriver/overlay2/overlay.go ``create``, layer/layer_store.go
 ``registerWithDescriptor``; seen with 20.10.24.
@@ -16,14 +17,17 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import EngineRules
 from layerscope.formats.override_stat import SIDE_RECORD, side_record_text
 from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.lab.abilities import DeviceForm
 from layerscope.lab.disk import Disk
+from layerscope.lab.lay import lay
+from layerscope.lab.pack import LayerTar
 from layerscope.lab.records import LAYERS
 from layerscope.lab.root import DRIVER, LabRoot
 from layerscope.lab.transaction import Transaction
@@ -118,8 +122,11 @@ class LayerMaker:
     A layer's directory is complete before its record is put in place, in the order in which they were made.
     """
 
-    def __init__(self, root: LabRoot, transaction: Transaction, rules: EngineRules) -> None:
+    def __init__(
+        self, root: LabRoot, transaction: Transaction, rules: EngineRules, devices: DeviceForm | None = None
+    ) -> None:
         self._root = root
+        self._abilities = root.abilities if devices is None else replace(root.abilities, devices=devices)
         self._transaction = transaction
         self._rules = rules
         self._made: dict[ChainID, CacheID] = {}
@@ -128,11 +135,13 @@ class LayerMaker:
         """The directory of a layer that is there, or was made in this transaction."""
         return self._made.get(chain) or recorded_cache_id(self._root.disk, chain)
 
-    def make(self, tar: BinaryIO, parent: ChainID | None, *, shown: str = "", unless: DiffID | None = None) -> NewLayer:
+    def make(
+        self, tar: BinaryIO | LayerTar, parent: ChainID | None, *, shown: str = "", unless: DiffID | None = None
+    ) -> NewLayer:
         """The layer of a tar (plain or compressed), on top of ``parent``.
 
         Args:
-            tar: read to its end.
+            tar: read to its end; that of an upper directory is never put together.
             parent: the layer below.
             shown: what the tar is called in messages.
             unless: a layer of this diff ID is not kept.
@@ -167,7 +176,7 @@ class LayerMaker:
         self._made[chain] = cache_id
         return NewLayer(chain, cache_id, unpacked, True)
 
-    def _unpack(self, tar: BinaryIO, cache_id: CacheID, record: str) -> Unpacked:
+    def _unpack(self, tar: BinaryIO | LayerTar, cache_id: CacheID, record: str) -> Unpacked:
         disk, rules = self._transaction.disk, self._rules
         directory = disk.top.descend(f"{DRIVER}/{cache_id}/diff")
         with directory.held() as fd:
@@ -177,12 +186,15 @@ class LayerMaker:
                 writer = TarSplitWriter(
                     file, empty_last_segment=rules.empty_last_segment, short_escapes=rules.short_escapes
                 )
-                unpacked = unpack(tar, top, self._root.abilities, record=writer)
+                if isinstance(tar, LayerTar):
+                    unpacked = lay(tar, top, self._abilities, writer)
+                else:
+                    unpacked = unpack(tar, top, self._abilities, record=writer)
                 disk.finish(file)
         finally:
             os.close(top)
         if unpacked.side_record:
-            disk.write(f"{DRIVER}/{cache_id}/{SIDE_RECORD}", side_record_text(unpacked.side_record), 0o600)
+            disk.write(f"{DRIVER}/{cache_id}/diff{SIDE_RECORD}", side_record_text(unpacked.side_record), 0o600)
         return unpacked
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
+from types import TracebackType
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -60,17 +59,26 @@ class Paths:
         self._seen.add(key)
 
 
-@contextmanager
-def unpacking(name: str) -> Iterator[None]:
+class unpacking:  # noqa: N801 - used like a function, and a class is quicker than a generator
     """Name the member in what is raised inside the ``with``. Our errors about what is read come through as they are.
 
     Raises:
         CommitError: a rule was broken, or the system refused.
     """
-    try:
-        yield
-    except Refused as error:
-        raise CommitError(f"cannot unpack {escape(name)[:300]}: {error}") from None
-    except OSError as error:
-        said = _SAID.get(error.errno or 0) or os.strerror(error.errno or 0)
-        raise CommitError(f"cannot unpack {escape(name)[:300]}: {said}") from None
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Refused):
+            raise CommitError(f"cannot unpack {escape(self._name)[:300]}: {error}") from None
+        if isinstance(error, OSError):
+            said = _SAID.get(error.errno or 0) or os.strerror(error.errno or 0)
+            raise CommitError(f"cannot unpack {escape(self._name)[:300]}: {said}") from None

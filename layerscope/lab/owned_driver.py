@@ -6,9 +6,9 @@ from layerscope.drivers.overlay2 import Overlay2
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
-from layerscope.lab.owners import OwnedDirectory, Owners, read_owners
 from layerscope.model.digest import CacheID
 from layerscope.model.tree import LayerDirectory
+from layerscope.overlay.owners import OwnedDirectory, Owners, read_owners
 
 
 class OwnedOverlay2(Overlay2):
@@ -22,7 +22,7 @@ class OwnedOverlay2(Overlay2):
         """The top of a layer's tree."""
         owner = self._root.stat_self()
         try:
-            owners = read_owners(self._root.enter(self.name).enter(cache_id), owner)
+            owners = read_owners(self._root.enter(self.name).enter(cache_id), "diff", owner)
         except CorruptError:
             owners = Owners(owner.st_uid, owner.st_gid)
         return OwnedDirectory(super().open_layer(cache_id), owners)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO
 
-from layerscope.errors import CommitError
+from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.compression import as_file
 from layerscope.formats.escape import escape
 from layerscope.formats.gotar import END, header_blocks, padding
 from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.hostfs import Directory
 from layerscope.lab.upper import CommitRules, Packable, Upper, reading
 from layerscope.model.digest import DiffID
 from layerscope.model.problem import Problem
 from layerscope.model.tree import LayerDirectory
 
 _CHUNK = 1 << 20
+_SHORT = 60_000
+"""Longest file that is read by one system call, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,23 @@ class LayerTar:
         self._record = record
         self.size = 0
         self.members = 0
+        self.tick: Callable[[], None] = _go_on
 
     @property
     def problems(self) -> list[Problem]:
         """What was left out."""
         return self._upper.problems
+
+    def items(self) -> Iterator[Packable]:
+        """The tar's members in its order, their content not read yet; raises what :meth:`chunks` does.
+
+        ``tick`` is called for each and may raise to stop.
+        """
+        for item in self._upper.members():
+            self.tick()
+            self.members += 1
+            self.size += item.counted
+            yield item
 
     def open(self) -> BinaryIO:
         """The tar as a file to be read once, such as by what unpacks it; reading raises what :meth:`chunks` does."""
@@ -71,16 +86,14 @@ class LayerTar:
             PermissionDenied: this user may not read it.
         """
         record = self._record
-        for item in self._upper.members():
-            self.members += 1
-            self.size += item.counted
+        for item in self.items():
             header = header_blocks(item.member)
             if record is not None:
                 record.raw(header)
                 record.entry(item.member.name, item.member.size)
             yield header
             if item.content is not None:
-                for chunk in _content(item):
+                for chunk in content_of(item):
                     if record is not None:
                         record.content(chunk)
                     yield chunk
@@ -93,6 +106,10 @@ class LayerTar:
             record.rest(b"")
             record.finish()
         yield END
+
+
+def _go_on() -> None:
+    """Nobody wants it to stop."""
 
 
 def pack(
@@ -125,16 +142,35 @@ def pack(
     return Packed(DiffID(f"sha256:{digest.hexdigest()}"), length, tar.size, tar.members, tuple(tar.problems))
 
 
-def _content(item: Packable) -> Iterator[bytes]:
+def content_of(item: Packable) -> Iterator[bytes]:
     """The bytes of one file: as many as its header says."""
     assert item.content is not None
     directory, name = item.content
     missing = item.member.size
+    if missing <= _SHORT and isinstance(directory, Directory):
+        yield _short_content(item, directory, name)
+        return
     with reading(item.path), directory.open(name) as file:
         while missing and (chunk := file.read(min(_CHUNK, missing))):
             missing -= len(chunk)
             yield chunk
         if missing or file.read(1):
-            raise CommitError(
-                f"cannot pack {escape(item.path)}: its size changed while it was read; stop what writes it"
-            )
+            raise _changed(item)
+
+
+def _short_content(item: Packable, directory: Directory, name: str) -> bytes:
+    """The bytes of a short file, read at once."""
+    try:
+        data = directory.read(name, item.member.size)
+    except CorruptError:
+        raise _changed(item) from None
+    except OSError:
+        with reading(item.path):
+            raise
+    if len(data) != item.member.size:
+        raise _changed(item)
+    return data
+
+
+def _changed(item: Packable) -> CommitError:
+    return CommitError(f"cannot pack {escape(item.path)}: its size changed while it was read; stop what writes it")

@@ -35,6 +35,7 @@ CONTENT = f"{DRIVER_RECORDS}/imagedb/content/sha256"
 METADATA = f"{DRIVER_RECORDS}/imagedb/metadata/sha256"
 REPOSITORIES = f"{DRIVER_RECORDS}/repositories.json"
 CONTAINERS = "containers"
+VOLUMES = "volumes"
 _LIMIT = 16 << 20
 
 _DIRECTORIES = (
@@ -53,7 +54,7 @@ _DIRECTORIES = (
     ("overlay2", 0o710),
     ("overlay2/l", 0o700),
     (CONTAINERS, 0o710),
-    ("volumes", 0o701),
+    (VOLUMES, 0o701),
     ("tmp", 0o700),
 )
 

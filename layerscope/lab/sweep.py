@@ -15,7 +15,7 @@ from layerscope.errors import CommitError, CorruptError
 from layerscope.lab.claims import Claims
 from layerscope.lab.disk import TEMPORARY
 from layerscope.lab.layer import remove_layer_directory, short_names_of
-from layerscope.lab.records import CONTAINERS, CONTENT, DRIVER_RECORDS, LAYERS, METADATA, MOUNTS
+from layerscope.lab.records import CONTAINERS, CONTENT, DRIVER_RECORDS, LAYERS, METADATA, MOUNTS, VOLUMES
 from layerscope.lab.removal import delete_layer
 from layerscope.lab.root import DRIVER, LabRoot
 from layerscope.lab.transaction import JOURNAL, OWN_PREFIX, UNFINISHED
@@ -33,6 +33,7 @@ class _Journals:
     folders: list[str] = field(default_factory=list)
     layers: set[str] = field(default_factory=set)
     containers: set[str] = field(default_factory=set)
+    volumes: set[str] = field(default_factory=set)
 
 
 def sweep(root: LabRoot) -> list[str]:
@@ -60,6 +61,7 @@ class _Sweep:
         yield from self._directories()
         yield from self._metadata()
         yield from self._small_files()
+        yield from self._volumes()
         for folder in self._journals.folders:
             self._disk.remove_tree(folder)
             yield folder
@@ -79,8 +81,9 @@ class _Sweep:
                 continue
             for line in text.splitlines():
                 kind, _, identity = line.partition(" ")
-                if is_file_name(identity) and kind in ("layer", "container"):
-                    (found.layers if kind == "layer" else found.containers).add(identity)
+                named = {"layer": found.layers, "container": found.containers, "volume": found.volumes}.get(kind)
+                if is_file_name(identity) and named is not None:
+                    named.add(identity)
         return found
 
     def _mounts(self) -> Iterator[str]:
@@ -89,6 +92,14 @@ class _Sweep:
             if record.name in self._journals.containers or (self._root.is_lab and is_hex64(record.name)):
                 self._disk.remove_tree(f"{MOUNTS}/{record.name}")
                 yield f"{MOUNTS}/{record.name}"
+
+    def _volumes(self) -> Iterator[str]:
+        """Volumes of containers that never came."""
+        used = {mount.name for container in self._root.store().containers() for mount in container.mounts}
+        for name in sorted(self._journals.volumes - used):
+            if self._disk.exists(f"{VOLUMES}/{name}"):
+                self._disk.remove_tree(f"{VOLUMES}/{name}")
+                yield f"{VOLUMES}/{name}"
 
     def _layers(self) -> Iterator[str]:
         """Layers that nothing refers to, and such as were being removed."""

@@ -1,9 +1,9 @@
 """One change of a root: made aside, brought to the disk, then put in place by renames, what refers to it last.
 
 Each transaction has a folder of its own, ``image/overlay2/layerdb/tmp/write-set-layerscope-<digits>``, where docker,
-too, keeps its halves. In it lie the records that are to come, and ``journal``: one line for each layer directory and
-container that the transaction makes or takes away. It is written before the thing is, and the folder goes last: so
-whatever a killed process leaves is named there, and what of it nothing refers to is a leftover
+too, keeps its halves. In it lie the records that are to come, and ``journal``: one line for each layer directory,
+container and volume that the transaction makes or takes away. It is written before the thing is, and the folder goes
+last: so whatever a killed process leaves is named there, and what of it nothing refers to is a leftover
 (:mod:`layerscope.lab.sweep`).
 """
 
@@ -23,7 +23,7 @@ UNFINISHED = "image/overlay2/layerdb/tmp"
 OWN_PREFIX = "write-set-layerscope-"
 JOURNAL = "journal"
 
-Kind = Literal["layer", "container"]
+Kind = Literal["layer", "container", "volume"]
 
 
 class Transaction:

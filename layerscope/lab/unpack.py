@@ -114,10 +114,6 @@ def _unpack(tar: BinaryIO, writer: LayerWriter, record: TarSplitWriter | None) -
         writer.add(header, stream.content())
         members += header.type != "g"
     writer.finish()
-    problems = writer.problems
-    for key in sorted(writer.keeper.refused):
-        what = f"the file system doesn't take the extended attribute {escape(key)[:80]}"
-        problems.append(Problem("", what, "it is not set", severity=Severity.WARNING))
     return Unpacked(
         diff_id=DiffID(f"sha256:{hashed.digest.hexdigest()}"),
         tar_bytes=hashed.length,
@@ -126,8 +122,16 @@ def _unpack(tar: BinaryIO, writer: LayerWriter, record: TarSplitWriter | None) -
         members=members,
         hides_everything_below=writer.hides_everything_below,
         side_record=writer.keeper.side_record,
-        problems=tuple(problems),
+        problems=told_refused(writer),
     )
+
+
+def told_refused(writer: LayerWriter) -> tuple[Problem, ...]:
+    """What was found on the way, and which attributes the file system didn't take."""
+    for key in sorted(writer.keeper.refused):
+        what = f"the file system doesn't take the extended attribute {escape(key)[:80]}"
+        writer.problems.append(Problem("", what, "it is not set", severity=Severity.WARNING))
+    return tuple(writer.problems)
 
 
 def _open(directory: Path) -> int:

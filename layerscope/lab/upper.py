@@ -24,8 +24,8 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 
 from layerscope.errors import CommitError, CorruptError, PermissionDenied
 from layerscope.formats.engine_rules import EngineRules
@@ -285,20 +285,27 @@ def docker_capability(value: bytes) -> bytes:
     return value
 
 
-@contextmanager
-def reading(path: str) -> Iterator[None]:
+class reading:  # noqa: N801 - used like a function, and a class is quicker than a generator
     """Tell a system error inside the ``with`` as ours, with the entry that was read.
 
     Raises:
         PermissionDenied: this user may not read it.
         CommitError: the disk said no, or the entry is another one by now.
     """
-    try:
-        yield
-    except PermissionError:
-        raise PermissionDenied(
-            f"cannot pack {escape(path) or 'the directory'}: permission denied; run as root"
-        ) from None
-    except OSError as error:
-        said = os.strerror(error.errno or 0)
-        raise CommitError(f"cannot pack {escape(path) or 'the directory'}: {said}") from None
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shown = escape(self._path) or "the directory" if isinstance(error, OSError) else ""
+        if isinstance(error, PermissionError):
+            raise PermissionDenied(f"cannot pack {shown}: permission denied; run as root") from None
+        if isinstance(error, OSError):
+            raise CommitError(f"cannot pack {shown}: {os.strerror(error.errno or 0)}") from None

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
+from layerscope.hostfs.privilege import privilege
 from layerscope.overlay.target import Target, failure
 from layerscope.overlay.upper import proc_path
 from layerscope.overlay.writer import Writer
@@ -88,7 +89,7 @@ def getxattr(writer: Writer, path: str, key: str, follow: bool) -> bytes:
     """One extended attribute."""
     target = writer.existing(path, follow)
     writer.stat(target)
-    with _stored(target) as (fd, name):
+    with stored(target) as (fd, name):
         return os.getxattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
 
 
@@ -96,7 +97,7 @@ def listxattr(writer: Writer, path: str, follow: bool) -> list[str]:
     """The names of all extended attributes that are not the overlay's own."""
     target = writer.existing(path, follow)
     writer.stat(target)
-    with _stored(target) as (fd, name):
+    with stored(target) as (fd, name):
         keys = os.listxattr(proc_path(fd, name), follow_symlinks=not name)
     return [shown for key in keys if (shown := shown_name(writer.dialect, key)) is not None]
 
@@ -107,6 +108,7 @@ def setxattr(writer: Writer, path: str, key: str, value: bytes, flags: int, foll
     stat = writer.stat(target)
     if key.startswith("user.") and not (modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode)):
         raise failure(errno.EPERM, path)
+    _demand_right(key, path)
     folder, name = writer.raise_target(target, metadata_only=True)
     with folder.held() as fd:
         stored = stored_name(writer.dialect, key)
@@ -119,18 +121,25 @@ def removexattr(writer: Writer, path: str, key: str, follow: bool) -> None:
     stat = writer.stat(target)
     if key.startswith("user.") and not (modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode)):
         raise failure(errno.EPERM, path)
+    _demand_right(key, path)
     if not writer.in_upper(target):
         if key == _ACLS[1] and not modes.S_ISDIR(stat.st_mode):
             return
-        with _stored(target) as (fd, name):
+        with stored(target) as (fd, name):
             os.getxattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
     folder, name = writer.raise_target(target, metadata_only=True)
     with folder.held() as fd:
         os.removexattr(proc_path(fd, name), stored_name(writer.dialect, key), follow_symlinks=not name)
 
 
+def _demand_right(key: str, path: str) -> None:
+    """``trusted.*`` is refused to those without the right before anything is looked at (fs/xattr.c)."""
+    if key.startswith("trusted.") and not privilege().trusted_xattrs:
+        raise failure(errno.EPERM, path)
+
+
 @contextmanager
-def _stored(target: Target) -> Iterator[tuple[int, str]]:
+def stored(target: Target) -> Iterator[tuple[int, str]]:
     """Where the layer that serves the target stores it: a directory descriptor and a name in it ("": itself)."""
     part = target.parent.parts[0] if target.found is None else target.found.part
     directory = part.directory

@@ -53,7 +53,10 @@ def copy_up(
             _make(scratch, fresh, stat, part, name)
             if modes.S_ISREG(stat.st_mode) and data:
                 _fill(scratch, fresh, stat, source, part, name, metadata_only)
-            _dress(scratch, fresh, stat, part, name, upper.dialect)
+            if upper.keeping is not None:
+                upper.keeping.dress(scratch, fresh, stat, part, name, source.path_of(name))
+            else:
+                _dress(scratch, fresh, stat, part, name, upper.dialect)
             if metadata_only and modes.S_ISREG(stat.st_mode):
                 upper.set_mark(scratch, fresh, upper.dialect.metacopy_key, b"")
             if not modes.S_ISLNK(stat.st_mode) or os.utime in os.supports_follow_symlinks:

@@ -21,7 +21,10 @@ from typing import Literal, NamedTuple, Self
 
 from layerscope.formats.whiteout import TRUSTED, USER, Dialect
 from layerscope.hostfs import Directory
+from layerscope.hostfs.privilege import privilege
 from layerscope.overlay import attributes, namespace
+from layerscope.overlay.keeping import Keeping
+from layerscope.overlay.operations import Operations
 from layerscope.overlay.target import Target, failure
 from layerscope.overlay.upper import Upper
 from layerscope.overlay.view import stat_all
@@ -81,6 +84,9 @@ class Overlay:
         writable = Upper(Path(upper), Path(work), dialect) if upper is not None and work is not None else None
         features = Features(redirect_dir or metacopy, metacopy)
         self._writer = Writer([Path(path) for path in lower], writable, dialect, features)
+        self._operations = Operations(self._writer)
+        if dialect.prefix == USER.prefix:
+            self._operations = Keeping.beside(self._writer, lower, upper)
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +98,7 @@ class Overlay:
 
     def close(self) -> None:
         """Give all descriptors back."""
+        self._operations.close()
         self._writer.close()
 
     # ------------------------------------------------------------------ looking
@@ -104,7 +111,7 @@ class Overlay:
         return self._stat(path, follow_symlinks)
 
     def _stat(self, path: str, follow: bool) -> os.stat_result:
-        return self._writer.stat(self._writer.existing(path, follow))
+        return self._operations.stat(self._writer.existing(path, follow))
 
     def access(self, path: str, mode: int, *, follow_symlinks: bool = True) -> bool:
         """Whether the path is there and its mode allows ``mode`` to this process."""
@@ -114,7 +121,7 @@ class Overlay:
             return False
         if mode & os.W_OK and not self._writer.is_writable:
             return False
-        return _allowed(stat, mode)
+        return _allowed(stat, mode, 0 if self._operations.as_root else os.getuid())
 
     def readlink(self, path: str) -> str:
         """As ``os.readlink``."""
@@ -133,7 +140,8 @@ class Overlay:
         if not target.is_dir:
             raise failure(errno.ENOTDIR, path)
         directory = target.parent.child(target.name) if target.name else target.parent
-        return (OverlayEntry(name, part.level, stat) for name, part, _, stat in stat_all(directory))
+        shown = self._operations.shown
+        return (OverlayEntry(name, part.level, shown(part, name, stat)) for name, part, _, stat in stat_all(directory))
 
     def walk(self, top: str = ".") -> Iterator[tuple[str, list[str], list[str]]]:
         """Path, names of directories and of everything else, as ``os.walk`` from the top down, names sorted."""
@@ -164,7 +172,8 @@ class Overlay:
             state: Literal["entry", "whiteout", "opaque"] = (
                 "whiteout" if kind == "w" else "opaque" if opaque else "entry"
             )
-            copies.append(LayerCopy(part.level, state, part.directory.stat(target.name), part.level == serving))
+            stat = self._operations.shown(part, target.name, part.directory.stat(target.name))
+            copies.append(LayerCopy(part.level, state, stat, part.level == serving))
         return copies
 
     # ------------------------------------------------------------------ files
@@ -198,7 +207,7 @@ class Overlay:
             opened.append(os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=fd))
 
         try:
-            namespace.create(self._writer, target, path, make)
+            self._operations.create(target, path, make)
         except OSError:
             for fd in opened:
                 os.close(fd)
@@ -216,13 +225,14 @@ class Overlay:
                 return os.open(".", plain | os.O_DIRECTORY, dir_fd=fd)
         if flags & os.O_DIRECTORY:
             raise failure(errno.ENOTDIR, path)
-        kind = modes.S_IFMT(self._writer.stat(target).st_mode)
+        kind = modes.S_IFMT(self._operations.stat(target).st_mode)
         if kind == modes.S_IFLNK:
             raise failure(errno.ELOOP, path)
         if kind != modes.S_IFREG:
             raise failure(errno.ENXIO, path)
         if writes:
             folder, name = self._writer.raise_target(target, data=not flags & os.O_TRUNC)
+            self._operations.about_to_write("/" + target.path)
             with folder.held() as fd:
                 if flags & os.O_TRUNC:
                     self._writer.upper.drop_mark(fd, name, self._writer.dialect.metacopy_key)
@@ -251,14 +261,14 @@ class Overlay:
     def mkdir(self, path: str, mode: int = 0o777) -> None:
         """As ``os.mkdir``."""
         target = namespace.free_name(self._writer, path, is_dir=True)
-        namespace.create(self._writer, target, path, lambda fd, name: os.mkdir(name, mode, dir_fd=fd), is_dir=True)
+        self._operations.create(target, path, lambda fd, name: os.mkdir(name, mode, dir_fd=fd), is_dir=True)
 
     def symlink(self, src: str, dst: str) -> None:
         """As ``os.symlink``: ``dst`` becomes a symlink with the text ``src``."""
         if not src:
             raise failure(errno.ENOENT, dst)
         target = namespace.free_name(self._writer, dst)
-        namespace.create(self._writer, target, dst, lambda fd, name: os.symlink(src, name, dir_fd=fd))
+        self._operations.create(target, dst, lambda fd, name: os.symlink(src, name, dir_fd=fd))
 
     def mknod(self, path: str, mode: int = 0o600, device: int = 0) -> None:
         """As ``os.mknod``; a character device 0:0 would be a whiteout (EPERM)."""
@@ -267,7 +277,7 @@ class Overlay:
         target = namespace.free_name(self._writer, path)
         if modes.S_ISCHR(mode) and not device:
             raise failure(errno.EPERM, path)
-        namespace.create(self._writer, target, path, lambda fd, name: os.mknod(name, mode, device, dir_fd=fd))
+        self._operations.mknod(target, path, mode, device)
 
     def mkfifo(self, path: str, mode: int = 0o666) -> None:
         """As ``os.mkfifo``."""
@@ -275,7 +285,7 @@ class Overlay:
 
     def unlink(self, path: str) -> None:
         """As ``os.unlink``."""
-        namespace.unlink(self._writer, path)
+        self._operations.unlink(path)
 
     def rmdir(self, path: str) -> None:
         """As ``os.rmdir``."""
@@ -283,28 +293,28 @@ class Overlay:
 
     def link(self, src: str, dst: str) -> None:
         """As ``os.link``; a symlink itself is linked, not what it leads to."""
-        namespace.link(self._writer, src, dst)
+        self._operations.link(src, dst)
 
     def rename(self, src: str, dst: str) -> None:
         """As ``os.rename``; a directory of a lower layer needs ``redirect_dir`` (EXDEV)."""
-        namespace.rename(self._writer, src, dst)
+        self.rename2(src, dst)
 
     def rename2(self, src: str, dst: str, flags: int = 0) -> None:
         """As renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2."""
-        namespace.rename(self._writer, src, dst, flags)
+        self._operations.rename(src, dst, flags)
 
     # ------------------------------------------------------------------ attributes
     def chmod(self, path: str, mode: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chmod``."""
-        attributes.chmod(self._writer, path, mode, follow_symlinks)
+        self._operations.chmod(path, mode, follow_symlinks)
 
     def chown(self, path: str, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chown``."""
-        attributes.chown(self._writer, path, uid, gid, follow_symlinks)
+        self._operations.chown(path, uid, gid, follow_symlinks)
 
     def lchown(self, path: str, uid: int, gid: int) -> None:
         """As ``os.lchown``."""
-        attributes.chown(self._writer, path, uid, gid, follow=False)
+        self.chown(path, uid, gid, follow_symlinks=False)
 
     def utime(
         self,
@@ -326,21 +336,21 @@ class Overlay:
 
     def getxattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> bytes:
         """As ``os.getxattr``."""
-        return attributes.getxattr(self._writer, path, attribute, follow_symlinks)
+        return self._operations.getxattr(path, attribute, follow_symlinks)
 
     def listxattr(self, path: str = ".", *, follow_symlinks: bool = True) -> list[str]:
         """As ``os.listxattr``; the overlay's own marks aren't among them."""
-        return attributes.listxattr(self._writer, path, follow_symlinks)
+        return self._operations.listxattr(path, follow_symlinks)
 
     def setxattr(
         self, path: str, attribute: str, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
     ) -> None:
         """As ``os.setxattr``."""
-        attributes.setxattr(self._writer, path, attribute, value, flags, follow_symlinks)
+        self._operations.setxattr(path, attribute, value, flags, follow_symlinks)
 
     def removexattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> None:
         """As ``os.removexattr``."""
-        attributes.removexattr(self._writer, path, attribute, follow_symlinks)
+        self._operations.removexattr(path, attribute, follow_symlinks)
 
 
 def _dialect(xattr: str, upper: Path | None) -> Dialect:
@@ -349,7 +359,7 @@ def _dialect(xattr: str, upper: Path | None) -> Dialect:
         raise ValueError(f"xattr is 'auto', 'trusted' or 'user', not {xattr!r}")
     if xattr == "auto":
         if upper is None:
-            return TRUSTED
+            return TRUSTED if privilege().trusted_xattrs else USER
         try:
             os.setxattr(upper, _PROBE, b"")
             os.removexattr(upper, _PROBE)
@@ -359,8 +369,8 @@ def _dialect(xattr: str, upper: Path | None) -> Dialect:
     return USER if xattr == "user" else TRUSTED
 
 
-def _allowed(stat: os.stat_result, wanted: int) -> bool:
-    uid, groups = os.getuid(), {os.getgid(), *os.getgroups()}
+def _allowed(stat: os.stat_result, wanted: int, uid: int) -> bool:
+    groups = {os.getgid(), *os.getgroups()}
     mode = stat.st_mode
     if uid == 0:
         return not wanted & os.X_OK or modes.S_ISDIR(mode) or bool(mode & 0o111)

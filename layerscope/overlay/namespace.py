@@ -22,14 +22,25 @@ _DOTS = (".", "..")
 
 
 # ---------------------------------------------------------------------- new names
-def create(writer: Writer, target: Target, path: str, make: Callable[[int, str], None], is_dir: bool = False) -> None:
-    """Make a new object at a free name; ``make(directory descriptor, name)`` makes it by one system call."""
+def create(
+    writer: Writer,
+    target: Target,
+    path: str,
+    make: Callable[[int, str], None],
+    is_dir: bool = False,
+    *,
+    aside: bool = False,
+) -> None:
+    """Make a new object at a free name; ``make(directory descriptor, name)`` makes it.
+
+    ``aside``: that takes more than one system call, so it is done where nobody looks.
+    """
     upper = writer.upper
     folder = writer.raise_directory(target.parent.path)
     replaced = upper.has_whiteout(folder, target.name)
     merged = writer.is_merged(writer.view().directory("/" + target.parent.path))
     opaque = is_dir and (replaced or (merged and writer.features.opaque_mkdir))
-    if not replaced and not opaque:
+    if not (replaced or opaque or aside):
         with folder.held() as fd:
             make(fd, target.name)
         return

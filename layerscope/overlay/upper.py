@@ -14,10 +14,14 @@ import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from layerscope.formats.whiteout import Dialect, is_whiteout_device
 from layerscope.hostfs import Directory
 from layerscope.hostfs.rename import RENAME_EXCHANGE, renameat2
+
+if TYPE_CHECKING:
+    from layerscope.overlay.part import Part
 
 _ACL_DEFAULT = "system.posix_acl_default"
 
@@ -27,12 +31,21 @@ def proc_path(fd: int, name: str = "") -> str:
     return f"/proc/self/fd/{fd}/{name}" if name else f"/proc/self/fd/{fd}"
 
 
+class Dresses(Protocol):
+    """Gives a copy-up its owner, attributes and mode, as far as its user can; see ``Keeping.dress``."""
+
+    def dress(self, scratch: int, fresh: str, stat: os.stat_result, part: Part, name: str, path: str) -> None:
+        """Dress the entry ``fresh`` of the directory ``scratch`` as the entry ``name`` of ``part``."""
+        ...
+
+
 class Upper:
     """The upper directory ``top`` with its scratch; ``dialect`` says which marks are written."""
 
     def __init__(self, upper: Path, work: Path, dialect: Dialect) -> None:
         self.top = Directory.open_root(upper)
         self.dialect = dialect
+        self.keeping: Dresses | None = None
         scratch = work / "work"
         scratch.mkdir(mode=0o700, exist_ok=True)
         self.scratch = Directory.open_root(scratch)

@@ -15,21 +15,25 @@ from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.passwd import group_names, user_names
 from layerscope.formats.whiteout import dialect_for
+from layerscope.lab.build.image import BuildRequest, build_image
+from layerscope.lab.build.layer import BuildOptions
+from layerscope.lab.build.stage import Progress
 from layerscope.lab.chown import give_to_root
-from layerscope.lab.commit import CommitOptions, Committed, commit_container
+from layerscope.lab.commit import CommitOptions, Committed, commit_container, upper_tar
 from layerscope.lab.containers import open_overlay, writable_layer
 from layerscope.lab.copying import copy_in, copy_tar_in
 from layerscope.lab.create import create_container
 from layerscope.lab.image_config import Maker
 from layerscope.lab.importing import Loaded, import_image, load_archive
 from layerscope.lab.new import make_lab
+from layerscope.lab.pack import LayerTar
 from layerscope.lab.records import now
 from layerscope.lab.removal import Removed, remove_container, remove_image
 from layerscope.lab.root import LabRoot
 from layerscope.lab.saving import Format, SavedImage, save_images
-from layerscope.lab.shell import Shell
-from layerscope.lab.shell_commands import CHANGING
-from layerscope.lab.shell_looking import LOOKING
+from layerscope.lab.shell.commands import CHANGING
+from layerscope.lab.shell.interpreter import Shell
+from layerscope.lab.shell.looking import LOOKING
 from layerscope.lab.sweep import sweep
 from layerscope.lab.tagging import Reference, parse_tag, tag_image
 from layerscope.model.container import Container
@@ -150,12 +154,25 @@ class Lab:
         """The small shell over a container's files; ``is_terminal``: a person looks at ``out``."""
         return Shell(overlay, out, tell, {**LOOKING, **CHANGING}, source, is_terminal)
 
-    def commit(self, container: str, name: str = "", *, options: CommitOptions | None = None) -> Committed:
-        """An image of what a container has changed, under a name if one is given."""
+    def commit(
+        self,
+        container: str,
+        name: str = "",
+        *,
+        options: CommitOptions | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Committed:
+        """An image of what a container has changed, under a name if one is given; ``tick`` may raise to stop it."""
         found = self.container(container)
         parent = next((image for image in self._root.store().images() if image.id == found.image_id), None)
         reference = parse_tag(name) if name else None
-        return commit_container(self._root, found, parent, options or commit_options(), reference)
+        return commit_container(self._root, found, parent, options or commit_options(), reference, tick)
+
+    def layer_of(self, container: str, options: CommitOptions | None = None) -> LayerTar:
+        """The layer tar that a commit would make of a container now, to be read once, while the lab is open."""
+        found = self.container(container)
+        mount_id = writable_layer(self._root, found, f"cannot read {found.name or found.id[:12]}")
+        return upper_tar(self._root, mount_id, options or commit_options())
 
     def remove(self, container: str) -> ContainerID:
         """Remove a container, its writable layer with it."""
@@ -164,6 +181,16 @@ class Lab:
         return found.id
 
     # ------------------------------------------------------------------ images
+    def build(
+        self, request: BuildRequest, names: Sequence[str], options: BuildOptions, progress: Progress
+    ) -> tuple[ImageID, tuple[Problem, ...]]:
+        """The image that a Dockerfile describes, under some names; images of its steps stay if a later one fails."""
+        references = [parse_tag(name) for name in names]
+        image, problems = build_image(self._root, request, self.image, options, progress)
+        for reference in references:
+            tag_image(self._root, image, reference)
+        return image, problems
+
     def import_tar(
         self, tar: BinaryIO, shown: str, name: str = "", *, maker: Maker | None = None, changes: Sequence[str] = ()
     ) -> tuple[ImageID, tuple[Problem, ...]]:

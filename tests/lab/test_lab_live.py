@@ -252,7 +252,7 @@ def test_an_engine_takes_a_lab_that_was_given_to_root(tmp_path: Path) -> None:
         assert modes.S_IMODE(members["etc/group"].mode) == 0o4755
         assert modes.S_IMODE(members["etc/os-release"].mode) == 0
         assert (members["moved"].uid, members["usr/share/doc/motd"].uid) == (5, 9)
-        assert members["home/ada"].uid == 1000
+        assert members["home/eve"].uid == 1000
     finally:
         made.remove()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import tarfile
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,11 @@ echo x > /etc/motd; rm -r /srv; mkdir /srv; echo new > /srv/new; ln /etc/motd /h
 chmod 4755 /etc/group; chmod 0 /etc/os-release; chown 7:8 /tmp; chmod 2711 /root; mkdir -p -m 700 /a/b
 ln -s nowhere /link; chown -h 5:6 /link; mv /link /moved; chown -h 9:9 /usr/share/doc/motd; mknod /pipe p
 chown 3:3 /pipe; truncate -s 5000 /sparse; rm /var/log/app.log
+mkdir /team; chown 0:44 /team; chmod 2770 /team; echo x > /team/f; mkdir -m 500 /team/closed; echo y > /team/closed/g
+mknod /team/null c 1 3; chown 4:5 /team/null; chmod 640 /team/null; ln -s f /team/l; mv /team/l /team/m
+cp -a /usr/share/doc /doc; echo text > /home/ada/notes.txt; rm /srv/www; mv /home/ada /home/eve
+touch -d @5 /team/f /team/closed/g /team/closed /team/null /team /doc /home/eve /home/eve/notes.txt
+touch -h -d @5 /team/m /doc/motd
 touch -d @5 /etc/motd /a /srv /srv/new /a/b /pipe /sparse /opt /etc /etc/passwd /etc/group /etc/os-release /tmp /root
 touch -d @5 /var/log /usr/share/doc / /home /hard /usr /usr/share /var; touch -h -d @5 /moved /usr/share/doc/motd
 """
@@ -82,15 +90,15 @@ def make(path: Path) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder that an ordinary user can reach and change."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.owner() == "root" and folder != Path("/tmp"):
-            folder.chmod(0o755)
-    inner = tmp_path / "home"
+def place() -> Iterator[Path]:
+    """A folder that an ordinary user can reach and change; pytest closes its own to others each time it starts."""
+    top = Path(tempfile.mkdtemp(prefix="layerscope-home-"))
+    top.chmod(0o755)
+    inner = top / "home"
     inner.mkdir()
     os.chown(inner, NOBODY, NOBODY)
-    return inner
+    yield inner
+    shutil.rmtree(top)
 
 
 def tar_of(path: Path) -> dict[str, tuple[object, ...]]:
@@ -148,6 +156,33 @@ def test_owners_are_read_as_they_are_meant(place: Path, tmp_path: Path) -> None:
     expected = seen(roots, Overlay2(theirs, TRUSTED))
     assert expected["etc/group"] == ("0o104755", 0, 0, 0)
     assert seen(ours, OwnedOverlay2(mine, USER)) == expected
+
+
+def test_verbs_tell_owners_as_they_are_meant(place: Path, tmp_path: Path, call: Call) -> None:
+    ours, roots = place / "lab", tmp_path / "roots"
+    make(roots)
+    make(tmp_path / "loads what is loaded late")
+    as_user(NOBODY, lambda: make(ours))
+    fields = ("path", "type", "mode", "uid", "gid", "size", "rdev", "xattrs", "level", "state", "target")
+
+    def told(path: Path) -> tuple[object, ...]:
+        entries = json.loads(call("ls", "-R", "--json", "container:web", root=path).out)
+        with tarfile.open(fileobj=BytesIO(call("export", "web", "-o", "-", root=path).out)) as tar:
+            members = {m.name: (m.type, oct(m.mode), m.uid, m.gid, m.size, m.linkname, m.devminor) for m in tar}
+        return (
+            {entry["path"]: {name: entry[name] for name in fields} for entry in entries},
+            members,
+            call("diff", "web", root=path).out,
+            call("explain", "web:/etc/group", root=path).out,
+        )
+
+    found, expected = told(ours), told(roots)
+    for mine, theirs in zip(found[:2], expected[:2], strict=True):
+        assert isinstance(mine, dict) and isinstance(theirs, dict) and len(theirs) > 30
+        for path in mine.keys() | theirs.keys():
+            assert mine.get(path) == theirs.get(path), path
+    assert found[2:] == expected[2:]
+    assert expected[1]["team/null"][:4] == (tarfile.CHRTYPE, "0o640", 4, 5)
 
 
 def lies(path: Path) -> dict[str, tuple[object, ...]]:

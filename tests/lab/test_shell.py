@@ -13,9 +13,9 @@ import pytest
 from live.engine import busybox
 
 from layerscope.errors import UsageError
-from layerscope.lab.shell_commands import CHANGING
-from layerscope.lab.shell_looking import LOOKING
-from layerscope.lab.shell_words import parse_script
+from layerscope.lab.shell.commands import CHANGING
+from layerscope.lab.shell.looking import LOOKING
+from layerscope.lab.shell.words import parse_script
 from layerscope.services.lab import Lab, new_lab, open_lab
 
 SCRIPTS = {

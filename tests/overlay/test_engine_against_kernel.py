@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,16 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting overlayfs and writing trusted.* attributes needs root"),
 ]
 PROGRAM = Path(__file__).with_name("engine_cases.py")
+PLAIN = Path(__file__).with_name("plain_cases.py")
 
 
-def run_cases(folder: Path, first: int, last: int, *features: str) -> None:
+def run_cases(
+    folder: Path, first: int, last: int, *features: str, program: Path = PROGRAM, namespaces: tuple[str, ...] = ()
+) -> None:
     """The cases run in a mount namespace in which everything but their folder is read-only."""
     folder = folder.resolve()
-    command = ["unshare", "--mount", sys.executable, str(PROGRAM), str(folder), str(first), str(last), "40", *features]
+    program_words = [sys.executable, str(program), str(folder), str(first), str(last), "40", *features]
+    command = ["unshare", *namespaces, "--mount", *program_words]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
@@ -36,6 +43,45 @@ def test_engine_equals_kernel(tmp_path: Path, block: int) -> None:
 @pytest.mark.parametrize("feature", ["redirect_dir", "metacopy"])
 def test_engine_equals_kernel_with_features(tmp_path: Path, feature: str) -> None:
     run_cases(tmp_path, 500, 530, feature)
+
+
+def no_user_namespace() -> bool:
+    try:
+        return subprocess.run(["unshare", "-Ur", "--mount", "true"], capture_output=True, check=False).returncode != 0
+    except OSError:
+        return True
+
+
+needs_user_namespace = pytest.mark.skipif(no_user_namespace(), reason="this machine allows no user namespaces")
+
+
+@needs_user_namespace
+def test_engine_equals_kernel_in_a_user_namespace(tmp_path: Path) -> None:
+    run_cases(tmp_path, 0, 100, "userxattr", namespaces=("-Ur",))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an ordinary user can reach; pytest's own are closed to others each time it starts."""
+    folder = Path(tempfile.mkdtemp(prefix="layerscope-cases-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_engine_equals_a_plain_directory_without_privilege(open_folder: Path) -> None:
+    run_cases(open_folder, 0, 100, program=PLAIN)
+
+
+@pytest.mark.full
+@needs_user_namespace
+def test_engine_equals_kernel_in_a_user_namespace_full(tmp_path: Path) -> None:
+    run_cases(tmp_path, 30_000, 32_000, "userxattr", namespaces=("-Ur",))
+
+
+@pytest.mark.full
+def test_engine_equals_a_plain_directory_without_privilege_full(open_folder: Path) -> None:
+    run_cases(open_folder, 40_000, 42_000, program=PLAIN)
 
 
 @pytest.mark.full

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from layerscope.errors import CorruptError
 from layerscope.formats.passwd import group_names, user_names
-from layerscope.lab.shell import CommandError
+from layerscope.lab.shell.interpreter import CommandError
 from layerscope.overlay.engine import Overlay
 
 _SIZE = re.compile(r"(\d{1,18})([kKMGT]?)(i?B)?")

@@ -8,8 +8,8 @@ import re
 import stat as modes
 
 from layerscope.formats.gotime import format_rfc3339
-from layerscope.lab.shell import AlreadyTold, CommandError, Shell, Verb, joined
-from layerscope.lab.shell_arguments import options
+from layerscope.lab.shell.arguments import options
+from layerscope.lab.shell.interpreter import AlreadyTold, CommandError, Shell, Verb, joined
 
 _CHUNK = 1 << 20
 _KINDS = {"f": modes.S_IFREG, "d": modes.S_IFDIR, "l": modes.S_IFLNK, "p": modes.S_IFIFO, "s": modes.S_IFSOCK}

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape
-from layerscope.lab.shell_words import Command, Word, parse_script
+from layerscope.lab.shell.words import Command, Word, parse_script
 from layerscope.overlay.engine import Overlay
 
 _MOST_MATCHES = 100_000

@@ -9,8 +9,8 @@ import stat as modes
 from collections.abc import Iterator
 
 from layerscope.formats.gotime import parse_rfc3339
-from layerscope.lab.shell import CommandError, Shell, Verb, base_name, joined
-from layerscope.lab.shell_arguments import mode_of, options, owner_of, size_of
+from layerscope.lab.shell.arguments import mode_of, options, owner_of, size_of
+from layerscope.lab.shell.interpreter import CommandError, Shell, Verb, base_name, joined
 
 _CHUNK = 1 << 20
 _ENDLESS = {"/dev/zero": bytes, "/dev/urandom": os.urandom}

@@ -1,8 +1,8 @@
-"""Owners and modes in a lab that was made without privilege: shown as they are meant, not as they lie on disk.
+"""Owners and modes of a layer that was made without privilege: shown as they are meant, not as they lie on disk.
 
-There all files belong to the lab's user. What is meant is kept beside them (:mod:`layerscope.formats.override_stat`):
-in an attribute of files and directories, in a side record of the layer for everything else. What has neither and
-belongs to the lab's user is root's, as in a user namespace where root is that user.
+What is meant is kept beside the files (:mod:`layerscope.formats.override_stat`): in an attribute of files and
+directories, in a side record beside the layer's directory for everything else. In a lab, what has neither and belongs
+to the lab's user is root's, as in a user namespace where root is that user.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from layerscope.errors import CorruptError
 from layerscope.formats.override_stat import (
+    OVERRIDE,
     OVERRIDE_STAT,
     OVERRIDE_XATTR,
     SIDE_RECORD,
@@ -27,15 +28,16 @@ from layerscope.formats.override_stat import (
 from layerscope.hostfs import Directory
 from layerscope.model.tree import Kind, LayerDirectory
 
-_KEPT_XATTRS = ("security.capability",)
+KEPT_XATTRS = ("security.capability",)
+"""The attributes that are kept beside a file that can't carry them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """What is kept beside one layer, and the ids of the lab's user, which mean root."""
+    """What is kept beside one layer, and the ids of the lab's user, which mean root; None: all ids mean themselves."""
 
-    user: int
-    group: int
+    user: int | None = None
+    group: int | None = None
     side: Mapping[str, SideEntry] = field(default_factory=dict)
 
     def shown(self, stat: os.stat_result, kept: OverrideStat | None) -> os.stat_result:
@@ -54,17 +56,22 @@ class Owners:
         return os.stat_result(tuple(values), extra)
 
 
-def read_owners(folder: Directory, owner: os.stat_result) -> Owners:
-    """What is kept beside the layer in ``folder``; ``owner`` has the ids of the lab's user.
+def read_owners(folder: Directory, layer: str, owner: os.stat_result | None = None) -> Owners:
+    """What is kept beside the layer whose directory is ``layer`` in ``folder``.
+
+    Args:
+        folder: the directory that holds the layer's.
+        layer: the name of the layer's directory.
+        owner: has the ids of the lab's user, which mean root; None outside a lab.
 
     Raises:
         CorruptError: the side record is damaged.
     """
     try:
-        side = parse_side_record(folder.read(SIDE_RECORD, SIDE_RECORD_LIMIT))
-    except FileNotFoundError:
+        side = parse_side_record(folder.read(layer + SIDE_RECORD, SIDE_RECORD_LIMIT))
+    except (FileNotFoundError, NotADirectoryError):
         side = {}
-    return Owners(owner.st_uid, owner.st_gid, side)
+    return Owners(owner.st_uid if owner else None, owner.st_gid if owner else None, side)
 
 
 def kept_stat(
@@ -105,7 +112,7 @@ class OwnedDirectory:
         return f"{self._path}/{name}" if self._path else name
 
     def scan(self) -> Iterable[tuple[str, Kind]]:
-        """As it lies on disk."""
+        """As it lies on disk: what stands for a device is a file."""
         return self._inner.scan()
 
     def stats(self, names: Iterable[str]) -> list[os.stat_result | None]:
@@ -141,8 +148,8 @@ class OwnedDirectory:
     def xattrs(self, name: str = "") -> dict[str, bytes]:
         """All attributes as meant: those of the lab's keeping are left out."""
         found = self._inner.xattrs(name)
-        shown = {key: value for key, value in found.items() if not key.startswith("user.containers.override_")}
-        for key in _KEPT_XATTRS:
+        shown = {key: value for key, value in found.items() if not key.startswith(OVERRIDE)}
+        for key in KEPT_XATTRS:
             value = self.xattr(key, name)
             if value is not None:
                 shown[key] = value
@@ -155,7 +162,7 @@ class OwnedDirectory:
     def xattr(self, key: str, name: str = "") -> bytes | None:
         """One attribute as meant."""
         value = self._inner.xattr(key, name)
-        if value is None and key in _KEPT_XATTRS:
+        if value is None and key in KEPT_XATTRS:
             value = self._inner.xattr(OVERRIDE_XATTR + key, name)
             entry = self._owners.side.get(self._path_of(name) if name else self._path)
             if value is None and entry is not None:
