@@ -38,10 +38,17 @@ def read_block(session: Session, subject: Subject, virtual: int) -> tuple[BlockR
         raise _told(subject, error) from None
 
 
+def why_no_blocks(session: Session) -> str | None:
+    """Why layers of this root have no block map, None if they have one."""
+    if isinstance(session.layer_files, ThinProvisioned):
+        return None
+    return f"layers of {session.driver} are directories: only those of devicemapper have a block map"
+
+
 def _analysis(session: Session, subject: Subject) -> BlockAnalysis:
-    driver = session._contents.driver
+    driver = session.layer_files
     if not isinstance(driver, ThinProvisioned):
-        raise UsageError(f"layers of {session.driver} are directories: only those of devicemapper have a block map")
+        raise UsageError(why_no_blocks(session) or "")
     levels = session.levels(subject)
     levels = levels if subject.cut is None else levels[: subject.cut]
     if not levels:

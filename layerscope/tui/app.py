@@ -29,6 +29,7 @@ _HEIGHTS = [(0, "-short"), (32, "-tall")]
 _STYLES: list[str | PurePath] = [
     "explore.tcss",
     "palette.tcss",
+    "dialogs.tcss",
 ]  # here, since Textual doesn't read those of a first screen
 _THREADS = 16
 _USUALLY_OPEN_SECONDS = 0.1
@@ -64,6 +65,7 @@ class LayerscopeApp(LookApp[int]):
         settings: Path | None = None,
         live: bool = True,
         shown_path: str | None = None,
+        read_only: bool = False,
     ) -> None:
         """Args:
         root: Where; None: the first of the usual places.
@@ -74,11 +76,13 @@ class LayerscopeApp(LookApp[int]):
         settings: The folder of the user's themes and keys (None: the usual one).
         live: Follow what changes on disk.
         shown_path: What the header calls the root (None: its path).
+        read_only: Never change anything, not even in a lab.
         """
         super().__init__(ascii_only=ascii_only, theme=theme, settings=settings)
         self.root_path = root
         self.live = live
         self.shown_path = shown_path
+        self.read_only = read_only
         self.session: Session | None = None
         self._left: list[Session] = []
         self._exit_code = 0
@@ -101,7 +105,7 @@ class LayerscopeApp(LookApp[int]):
     def _screen_for(self, opened: Opened) -> Screen[None]:
         self.session = opened.session
         self._exit_code = 0
-        return ExploreScreen(opened, self.shown_path, self.live)
+        return ExploreScreen(opened, self.shown_path, self.live, self.read_only)
 
     def _unopened(self, error: LayerscopeError) -> Screen[None]:
         self._exit_code = error.exit_code

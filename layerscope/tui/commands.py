@@ -16,7 +16,7 @@ from layerscope.tui.text import fit
 if TYPE_CHECKING:
     from textual.app import App
 
-_PLACES = frozenset({"app", "screen", "view"})
+_PLACES = frozenset({"app", "screen", "view", "lab"})
 _LEFT_OUT = frozenset({"app.palette", "screen.back"})
 _KEY_CELLS = 8
 

@@ -116,6 +116,7 @@ KEYS: tuple[Key, ...] = (
         "view",
         ("path.diff", "d", "diff", "Compare two copies of this path (never deletes)", "Diff"),
         ("path.inspect", "i", "inspect", "Show the records as JSON"),
+        ("path.blocks", "b", "blocks", "Show the blocks of the device that holds the layer (devicemapper)"),
         ("path.copy", "y", "copy_path", "Copy the path"),
     ),
     *_keys(
@@ -125,13 +126,13 @@ KEYS: tuple[Key, ...] = (
         ("file.goto", "colon", "go_to_place", "Go to a line, an offset, or a share of a file"),
     ),
     *_keys(
-        "Write",
+        "Write (labs only)",
         "view",
-        ("layer.write", "w", "open_writable", "Open a writable layer"),
+        ("layer.write", "w", "open_writable", "Make a container of the image; go to a container's top layer"),
         ("layer.commit", "c", "commit", "Commit the writable layer (asks)", "Commit"),
     ),
     *_keys(
-        "Write",
+        "Write (labs only)",
         "lab",
         ("lab.new", "a", "new", "Make a new file or directory"),
         ("lab.edit", "e", "edit", "Edit"),

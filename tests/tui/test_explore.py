@@ -418,7 +418,7 @@ async def test_keys_that_write_are_off(overlay2_root: Path, key: str):
     async with app_on(overlay2_root).run_test(size=SIZE) as pilot:
         await settled(pilot)
         await press(pilot, "3", key)
-        assert messages(pilot) == ["off: this root is opened read-only"]
+        assert messages(pilot) == ["off: it is no lab root, so it is only read (layerscope lab new makes one)"]
         assert "Commit" not in shown(pilot.app.screen.query_one(KeyBar))
 
 

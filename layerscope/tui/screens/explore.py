@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.worker import Worker
 
 from layerscope.errors import LayerscopeError
 from layerscope.model.subject import Subject
@@ -18,7 +19,7 @@ from layerscope.services import Session
 from layerscope.tui.disk_watch import DiskWatch
 from layerscope.tui.keys import bindings
 from layerscope.tui.opening import Opened
-from layerscope.tui.screens.explore_keys import ExploreKeys
+from layerscope.tui.screens.explore_editing import ExploreEditing
 from layerscope.tui.sources.stack import Shown, Stack, stack_of
 from layerscope.tui.widgets.entities import EntityList
 from layerscope.tui.widgets.entities_pane import EntitiesPane
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _DEBOUNCE = 0.06
 
 
-class ExploreScreen(ExploreKeys):
+class ExploreScreen(ExploreEditing):
     """Holds which subject is looked at, at which cut, and passes it on to the panes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("screen", "view", "lab")]
@@ -60,8 +61,11 @@ class ExploreScreen(ExploreKeys):
             self.key = key
             self.moved = moved
 
-    def __init__(self, opened: Opened, shown_path: str | None = None, live: bool = True) -> None:
+    def __init__(
+        self, opened: Opened, shown_path: str | None = None, live: bool = True, read_only: bool = False
+    ) -> None:
         super().__init__()
+        self.read_only = read_only
         self.session = opened.session
         self._first = opened.first
         self.stack: Stack | None = None
@@ -127,7 +131,9 @@ class ExploreScreen(ExploreKeys):
             records.daemon.held,
             len(self.problems()),
             records.daemon.evidence,
+            records.writable and not self.read_only,
         )
+        self.show_keys()
         if not records.rows:
             self.query_one(StackPane).state = Empty("no layers")
             self.query_one(TreePane).state = Empty("no files")
@@ -167,6 +173,7 @@ class ExploreScreen(ExploreKeys):
         self.query_one(StackPane).show(self.session, stack, cut)
         self._show_tree(cut)
         self._follow_disk(stack)
+        self.show_keys()
 
     def _follow_disk(self, stack: Stack) -> None:
         if self._watch is not None:
@@ -227,11 +234,16 @@ class ExploreScreen(ExploreKeys):
         """Read again what has changed."""
         if event.moved.records:
             self.action_reload()
-        if self.stack is None or event.key != self.stack.key or not event.moved.paths:
-            return
-        self.query_one(TreePane).changed_on_disk(event.key, event.moved.folders, event.moved.paths)
+        self.show_moved(event.key, event.moved.folders, event.moved.paths)
+
+    def show_moved(self, key: str, folders: frozenset[str], paths: frozenset[str]) -> Worker[None] | None:
+        """Read again what has changed in the writable layer of the subject with that key, if it is looked at."""
+        if self.stack is None or key != self.stack.key or not paths:
+            return None
+        reading = self.query_one(TreePane).changed_on_disk(key, folders, paths)
         self.query_one(StackPane).measure_again(self.session, self.stack)
-        self.query_one(EntitiesPane).measure(self.session, event.key)
+        self.query_one(EntitiesPane).measure(self.session, key)
         details = self.details
-        if details is not None and details.looked is not None and details.looked.path in event.moved.paths:
+        if details is not None and details.looked is not None and details.looked.path in paths | folders:
             details.reload()
+        return reading

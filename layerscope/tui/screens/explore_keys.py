@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from layerscope.tui.sources.stack import Stack
 
 PANES = ("entities", "layers", "tree", "details")
-_OFF = "off: this root is opened read-only"
 
 
 class ExploreKeys(Screen[None]):
@@ -191,6 +190,19 @@ class ExploreKeys(Screen[None]):
         if self.stack is not None:
             self.app.push_screen(InspectScreen(self.session, self.stack.subject))
 
+    def action_blocks(self) -> None:
+        """Show the blocks of the device that holds the subject's top level."""
+        from layerscope.services.blocks import why_no_blocks
+        from layerscope.tui.screens.blocks import BlocksScreen
+
+        if self.stack is None:
+            return
+        why = why_no_blocks(self.session)
+        if why is None:
+            self.app.push_screen(BlocksScreen(self.session, self.stack.subject))
+        else:
+            self.notify(why, severity="warning")
+
     def action_diff(self) -> None:
         """Among the files: compare two copies of this one. Elsewhere: list what the subject's top level changed."""
         shown = self.query_one(TreePane).shown
@@ -242,16 +254,6 @@ class ExploreKeys(Screen[None]):
             self.action_shrink()
         elif self.has_class("-listing"):
             self.action_focus_pane(2)
-
-    def _refuse(self) -> None:
-        self.notify(_OFF, markup=False)
-
-    def action_open_writable(self) -> None:
-        """Not here."""
-        self._refuse()
-
-    action_commit = action_new = action_edit = action_delete = action_open_writable
-    action_rename = action_chmod = action_copy_in = action_open_writable
 
 
 def _is_displayed(widget: Widget) -> bool:

@@ -14,7 +14,6 @@ SIGN_CELLS = 3
 GAP_CELLS = 3
 _COLUMN = 50
 _MOST_LINES = 3
-_LATER_GROUPS = ("Write",)
 _MARK_WORDS = {
     Mark.SAME: "unchanged since the base layer",
     Mark.WITHIN: "a directory with changes further down",
@@ -59,13 +58,11 @@ def help_blocks(display: Callable[[str], str], keymap: Mapping[str, str], glyphs
         keys = keymap[key.id].split(",") if key.id in keymap else key.keys
         names = " ".join(dict.fromkeys(display(name.strip()) for name in keys))
         blocks.setdefault(key.group, [HelpLine("", key.group)]).append(HelpLine(names, key.description, is_key=True))
-    ordered = [block for group, block in blocks.items() if group not in _LATER_GROUPS]
-    ordered += [block for group, block in blocks.items() if group in _LATER_GROUPS]
     signs = [HelpLine("", "Signs in the tree")]
     signs += [HelpLine(glyphs.marks[mark], word, MARK_LOOKS[mark].color) for mark, word in _MARK_WORDS.items()]
     dots = [HelpLine("", "Signs in the list")]
     dots += [HelpLine(glyphs.dots[dot], word, DOT_COLORS[dot]) for dot, word in _DOT_WORDS.items()]
-    return [*ordered, signs, dots]
+    return [*blocks.values(), signs, dots]
 
 
 def in_columns(blocks: Sequence[Sequence[HelpLine]], width: int) -> list[list[HelpLine | None]]:

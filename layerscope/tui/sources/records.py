@@ -6,19 +6,21 @@ from dataclasses import dataclass
 
 from layerscope.model.root import Daemon
 from layerscope.services import Session
+from layerscope.services.lab_root import is_lab
 from layerscope.tui.sources.entities import EntityRow, entity_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """The rows of the list, how many containers and (not intermediate) images there are, the recorded bytes of all
-    layers together, whether a daemon holds the root."""
+    layers together, whether a daemon holds the root, whether it is a lab that this user may change."""
 
     rows: tuple[EntityRow, ...]
     containers: int
     images: int
     layer_bytes: int
     daemon: Daemon
+    writable: bool = False
 
 
 def read_records(session: Session) -> Records:
@@ -30,4 +32,5 @@ def read_records(session: Session) -> Records:
         sum(not usage.intermediate for usage in images),
         sum(layer.size or 0 for layer in session.store.layers().values()),
         session.daemon(),
+        is_lab(session),
     )

@@ -21,7 +21,7 @@ Part = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class RootLine:
     """What the header tells. ``held``: whether a daemon has the root now (None: can't be told); ``layer_bytes``: the
-    recorded sizes of all layers together; ``path`` is raw."""
+    recorded sizes of all layers together; ``path`` is raw; ``writable``: a lab, which may be changed."""
 
     path: str = ""
     driver: str = ""
@@ -31,6 +31,7 @@ class RootLine:
     held: bool | None = None
     problems: int = 0
     evidence: str = ""
+    writable: bool = False
 
 
 class HeaderBar(Widget):
@@ -76,7 +77,9 @@ class HeaderBar(Widget):
             parts.append((f"{glyphs.dots['problem']} {text}  ", "bold $warning"))
         if line.held:
             parts.append((f"{glyphs.dots['running']} daemon alive  ", "$modified"))
-        if line.driver:
+        if line.driver and line.writable:
+            parts.append((f"{glyphs.dots['running']} lab, writable", "$accent"))
+        elif line.driver:
             parts.append((f"{glyphs.dots['running']} read-only", "$added"))
         return parts
 

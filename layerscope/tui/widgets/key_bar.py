@@ -5,7 +5,7 @@ Textual's own footer is a widget for each key, all of them made anew with every 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from textual import events
 from textual.binding import Binding
@@ -29,24 +29,34 @@ class KeyBar(Widget):
         """``hidden`` are the ids of keys that aren't to be shown."""
         super().__init__(id=id)
         self._hidden = frozenset(hidden)
+        self._names: Mapping[str, str] = {}
         self._places: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
         """Follow the focus."""
         self.screen.bindings_updated_signal.subscribe(self, lambda screen: self.refresh())
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give keys other names here, by their ids: also to such that have none in the footer; "" hides one."""
+        self._names = names
+        self.refresh()
+
+    def _word(self, binding: Binding) -> str:
+        usual = binding.description if binding.show and binding.id not in self._hidden else ""
+        return self._names.get(binding.id or "", usual)
+
     def _offered(self) -> list[Binding]:
         found: dict[str, Binding] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.show and active.enabled and binding.id not in self._hidden:
+            if active.enabled and self._word(binding):
                 found.setdefault(binding.action, binding)
         return sorted(found.values(), key=lambda binding: binding.id in _LAST)
 
     def render(self) -> Content:
         """Key and name, one pair after the other."""
         width = self.size.width
-        pairs = [(binding, self.app.get_key_display(binding), binding.description) for binding in self._offered()]
+        pairs = [(binding, self.app.get_key_display(binding), self._word(binding)) for binding in self._offered()]
         while len(pairs) > 1 and sum(map(_cells, pairs)) > width:
             droppable = [pair for pair in pairs if pair[0].id not in _LAST]
             pairs.remove((droppable or pairs)[-1])

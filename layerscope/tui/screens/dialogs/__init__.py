@@ -1,0 +1,1 @@
+"""Dialogs that come before something is written: one module a subject."""
