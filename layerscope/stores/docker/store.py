@@ -33,6 +33,9 @@ from layerscope.stores.docker.references import References, read_references
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
 
 if TYPE_CHECKING:
+    from layerscope.model.ledger import Ledger
+    from layerscope.model.reclaim import Removable
+    from layerscope.stores.claims import ClaimedTree
     from layerscope.stores.docker.buildkit import BuildKitClaims
     from layerscope.stores.docker.engine import EngineTraces
 
@@ -127,6 +130,18 @@ class DockerStore:
             return self._directory.descend(f"layerdb/sha256/{hex_of(chain_id)}").open("tar-split.json.gz")
         except OSError:
             return None
+
+    def claimed_trees(self) -> tuple[ClaimedTree, ...]:
+        """The root, with everything that a record, a database or a mount claims in it; records are read anew."""
+        from layerscope.stores.docker.claims import docker_tree
+
+        return (docker_tree(self.root, self.path),)
+
+    def removable(self, ledger: Ledger) -> Removable:
+        """What docker could remove of this driver's world, and what keeps each part."""
+        from layerscope.stores.docker.removable import removable
+
+        return removable(self, ledger)
 
     # ------------------------------------------------------------------ what only docker's records tell
     @cached_property

@@ -1,0 +1,1 @@
+"""Every damaged or inconsistent record: recognised, explained, with a repair."""

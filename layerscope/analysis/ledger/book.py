@@ -1,0 +1,176 @@
+"""The account of each claim while a root is being walked, and the ledger that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from layerscope.hostfs.measure import Sums
+from layerscope.model.claim import Category, Claim
+from layerscope.model.ledger import Ledger, LedgerClass, LedgerEntry, Link
+from layerscope.model.problem import Problem, Severity
+
+_BLOCK = 512
+_TOLD = 20
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What was counted for one claim. Bytes of inodes with names elsewhere are in ``links`` only, until they are paid.
+
+    ``prefix`` stands before the paths of the tree that it is in. ``file_bytes`` and ``symlink_bytes`` are the apparent
+    sizes of what is no directory in whole trees, each inode once; ``paid``: the bytes of links in ``disk``.
+    """
+
+    claim: Claim
+    prefix: str = ""
+    disk: int = 0
+    apparent: int = 0
+    count: int = 0
+    file_bytes: int = 0
+    symlink_bytes: int = 0
+    paid: int = 0
+    links: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+
+    def link(self, key: int, seen: int, nlink: int, disk: int, apparent: int) -> bool:
+        """Some names of an inode; whether others of it were known here already."""
+        known = self.links.pop(key, None)
+        total = seen + (known[0] if known else 0)
+        if total < nlink:
+            self.links[key] = (total, nlink, disk, apparent)
+        else:
+            self.disk += disk
+            self.apparent += apparent
+        return known is not None
+
+
+class Book:
+    """All accounts of a root. Units are numbers of accounts, so that a measuring process needs nothing else."""
+
+    def __init__(self) -> None:
+        self.accounts: list[Account] = []
+        self._unit: dict[Claim, int] = {}
+        self._closed: list[tuple[str, int, int, int]] = []
+        self.vanished = 0
+
+    def unit(self, claim: Claim, prefix: str = "") -> int:
+        """The number of a claim's account; ``prefix`` stands before the paths of its tree."""
+        number = self._unit.get(claim)
+        if number is None:
+            number = self._unit[claim] = len(self.accounts)
+            self.accounts.append(Account(claim, prefix))
+        return number
+
+    def take(self, sums: Sums) -> None:
+        """Part of what was measured for a unit."""
+        unit, disk, apparent, count, file_bytes, symlink_bytes, vanished, unreadable, links = sums
+        account = self.accounts[unit]
+        account.disk += disk
+        account.apparent += apparent
+        account.count += count
+        account.file_bytes += file_bytes
+        account.symlink_bytes += symlink_bytes
+        self.vanished += vanished
+        for path, own_disk, own_apparent in unreadable:
+            self.unreadable(account.claim, account.prefix + path, own_disk, own_apparent)
+        for link in links:
+            if account.link(*link):
+                account.file_bytes -= link[4]
+
+    def unreadable(self, claim: Claim, path: str, disk: int, apparent: int) -> None:
+        """A directory that could not be listed; its own blocks are no longer in the claim's account."""
+        self._closed.append((path, self.unit(claim), disk, apparent))
+
+    # ------------------------------------------------------------------ the end
+    def ledger(self, root: str, shares_extents: bool, more: Iterable[Problem] = ()) -> Ledger:
+        """Everything that was counted."""
+        for path, unit, disk, apparent in sorted(self._closed):
+            whose = self.accounts[unit].claim
+            reason = f"can't be listed; it would be {whose.category} by {whose.reason}"
+            claim = Claim(path, Category.UNREADABLE, whose.owner, reason, whose.rank)
+            account = self.accounts[self.unit(claim)]
+            account.disk, account.apparent, account.count = disk, apparent, 1
+        self._pay()
+        entries = sorted(map(_entry, filter(_counted, self.accounts)), key=lambda entry: (-entry.disk, entry.path))
+        classes: dict[Category, list[int]] = {}
+        for entry in entries:
+            sums = classes.setdefault(entry.category, [0, 0, 0])
+            sums[0] += entry.disk
+            sums[1] += entry.apparent
+            sums[2] += entry.count
+        total = sum(entry.disk for entry in entries)
+        unknown = classes.get(Category.UNKNOWN, [0])[0]
+        return Ledger(
+            root=root,
+            total_disk=total,
+            accounted_disk=total - unknown,
+            unaccounted_disk=unknown,
+            classes=tuple(
+                LedgerClass(category, *sums)
+                for category, sums in sorted(classes.items(), key=lambda item: (-item[1][0], item[0]))
+            ),
+            entries=tuple(entries),
+            vanished=self.vanished,
+            shares_extents=shares_extents,
+            problems=(*more, *self._problems()),
+        )
+
+    def _pay(self) -> None:
+        """Put each inode that several accounts have into the first of them."""
+        paid: set[int] = set()
+        for account in sorted(self.accounts, key=lambda one: (one.claim.rank, one.claim.path)):
+            for key, (_seen, _nlink, disk, apparent) in account.links.items():
+                if key not in paid:
+                    paid.add(key)
+                    account.disk += disk
+                    account.paid += disk
+                    account.apparent += apparent
+
+    def _problems(self) -> list[Problem]:
+        found = []
+        for path, _unit, _disk, _apparent in sorted(self._closed)[:_TOLD]:
+            effect = "what is below it is in no sum"
+            found.append(Problem(path, "can't be listed", effect, "run as root"))
+        if len(self._closed) > _TOLD:
+            found.append(Problem("", f"{len(self._closed) - _TOLD} more directories can't be listed"))
+        if self.vanished:
+            what = f"changed while it was read: {self.vanished} entries vanished"
+            found.append(Problem("", what, "sums are of no single moment", severity=Severity.NOTE))
+        return found
+
+
+def _counted(account: Account) -> bool:
+    return bool(account.count or account.disk)
+
+
+def _entry(account: Account) -> LedgerEntry:
+    claim = account.claim
+    measured = account.file_bytes if claim.stored_size is not None else None
+    return LedgerEntry(
+        path=claim.path,
+        category=claim.category,
+        owner=claim.owner,
+        reason=claim.reason,
+        disk=account.disk,
+        own_disk=account.disk - account.paid,
+        apparent=account.apparent,
+        count=account.count,
+        stored=claim.stored_size,
+        measured=measured,
+        cause=_cause(claim, account),
+        links={key: Link(*link) for key, link in account.links.items()},
+    )
+
+
+def _cause(claim: Claim, account: Account) -> str:
+    """Why a layer's recorded size isn't what its files have."""
+    stored = claim.stored_size
+    if stored is None or stored == account.file_bytes:
+        return ""
+    if stored == account.file_bytes - account.symlink_bytes:
+        return "the record counts a tar's file bytes, in which symlinks have none"
+    if claim.whole_tree and stored < account.file_bytes:
+        return "the directory holds the files of the layers below, too"
+    if stored < account.file_bytes:
+        return "files were added or grew after the layer was made"
+    return "files are missing or shrank after the layer was made"

@@ -1,0 +1,209 @@
+"""The walk through a root: places that are claimed one by one here, whole trees by the pool.
+
+What an entry belongs to is what its place says; one that no place names belongs to nobody, with everything below it. A
+mount of another device isn't entered; one that shows a directory of the same file system is, for the mount's own sake.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+
+from layerscope.analysis.ledger.book import Book
+from layerscope.analysis.ledger.pool import Pool
+from layerscope.hostfs import Directory
+from layerscope.hostfs.mounts import Mount
+from layerscope.model.claim import Category, Claim, Place
+from layerscope.stores.claims import ClaimedTree
+
+_BLOCK = 512
+_FOREIGN_RANK = 1 << 30
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+_SUBVOLUME_INODE = 256
+
+
+def walk(
+    trees: Iterable[ClaimedTree],
+    mounts: Callable[[ClaimedTree], list[Mount]],
+    workers: int | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Book:
+    """Count every entry of ``trees``.
+
+    Args:
+        trees: the trees, none inside of another.
+        mounts: what is mounted below a tree.
+        workers: how many processes measure; None: one for each processor.
+        cancelled: asked now and then; once it says so, ``pool.Cancelled`` is raised.
+    """
+    book = Book()
+    listed = list(trees)
+    with ExitStack() as stack:
+        fds = [stack.enter_context(tree.directory.held()) for tree in listed]
+        pool = stack.enter_context(Pool(fds, book.take, workers, cancelled))
+        for tree, fd in zip(listed, fds, strict=True):
+            _Walk(tree, fd, book, pool, mounts(tree)).run()
+        pool.finish()
+    return book
+
+
+class _Walk:
+    """The walk through one tree."""
+
+    def __init__(self, tree: ClaimedTree, fd: int, book: Book, pool: Pool, mounts: list[Mount]) -> None:
+        self._tree = tree
+        self._fd = fd
+        self._book = book
+        self._pool = pool
+        self._prefix = f"{tree.directory.path}/" if tree.directory.path else ""
+        top = os.fstat(fd)
+        self._device = top.st_dev
+        self._mounted, self._foreign = _mount_points(tree, mounts)
+        self._top = top
+
+    def run(self) -> None:
+        self._count(self._tree.place.claim, self._top)
+        if self._tree.place.whole:
+            self._listed_whole(self._tree.directory, "", self._tree.place)
+            return
+        pending = [(self._tree.directory, "", self._tree.place)]
+        while pending:
+            directory, path, place = pending.pop()
+            for name, stat, below, inside in self._entries(directory, path, place):
+                if stat.st_dev != self._device and not self._crosses(below, stat, inside):
+                    continue
+                mount = self._foreign.get(inside)
+                if mount is not None:
+                    below = Place(_foreign_claim(f"{self._prefix}{inside}", mount), whole=True)
+                self._count(below.claim, stat)
+                if not modes.S_ISDIR(stat.st_mode):
+                    continue
+                if below.whole:
+                    self._measure(path, [name], inside, below, stat.st_dev)
+                else:
+                    pending.append((directory.enter(name), inside, below))
+
+    def _entries(
+        self, directory: Directory, path: str, place: Place
+    ) -> Iterable[tuple[str, os.stat_result, Place, str]]:
+        try:
+            names = [name for name, _kind in directory.scan()]
+            stats = directory.stats(names)
+        except OSError as error:
+            self._closed(directory, path, place.claim, error)
+            return
+        for name, stat in zip(names, stats, strict=True):
+            if stat is None:
+                self._book.vanished += 1
+                continue
+            inside = f"{path}/{name}" if path else name
+            found = place.at(name)
+            if found is None or (found.folder and not modes.S_ISDIR(stat.st_mode)):
+                found = self._nobodys(inside)
+            yield name, stat, found, inside
+
+    def _nobodys(self, path: str) -> Place:
+        claim = Claim(f"{self._prefix}{path}", Category.UNKNOWN, "", "no record, database key or mount claims it")
+        return Place(claim, whole=True)
+
+    def _listed_whole(self, directory: Directory, path: str, place: Place) -> None:
+        """A whole tree's top that is no entry of anything: what it holds is measured entry by entry."""
+        for name, stat, _below, inside in self._entries(directory, path, place):
+            if stat.st_dev == self._device:
+                self._count(place.claim, stat)
+                if modes.S_ISDIR(stat.st_mode):
+                    self._measure(path, [name], inside, place, stat.st_dev)
+
+    def _measure(self, path: str, names: list[str], inside: str, place: Place, device: int) -> None:
+        borders = [point for point in self._mounted if point.startswith(f"{inside}/")]
+        unit = self._book.unit(place.claim, self._prefix)
+        self._pool.add((unit, self._fd, path, names, device, place.crosses, borders))
+        for point in borders:
+            if point in self._foreign:
+                self._foreign_tree(point)
+
+    def _foreign_tree(self, point: str) -> None:
+        """A mount of the same file system inside of a whole tree."""
+        folder, _, name = point.rpartition("/")
+        try:
+            stat = self._tree.directory.descend(folder).stat(name)
+        except OSError:
+            self._book.vanished += 1
+            return
+        if stat.st_dev != self._device:
+            return
+        claim = _foreign_claim(f"{self._prefix}{point}", self._foreign[point])
+        self._count(claim, stat)
+        if modes.S_ISDIR(stat.st_mode):
+            self._measure(folder, [name], point, Place(claim, whole=True), stat.st_dev)
+
+    def _crosses(self, place: Place, stat: os.stat_result, path: str) -> bool:
+        """Whether another file system that begins here belongs to the place: a subvolume, a dataset."""
+        if not place.crosses or not modes.S_ISDIR(stat.st_mode):
+            return False
+        mount = self._mounted.get(path)
+        return stat.st_ino == _SUBVOLUME_INODE if mount is None else mount.type == "zfs"
+
+    def _count(self, claim: Claim, stat: os.stat_result) -> None:
+        account = self._book.accounts[self._book.unit(claim, self._prefix)]
+        account.count += 1
+        disk = stat.st_blocks * _BLOCK
+        if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode):
+            account.link(stat.st_dev << 64 | stat.st_ino, 1, stat.st_nlink, disk, stat.st_size)
+        else:
+            account.disk += disk
+            account.apparent += stat.st_size
+
+    def _closed(self, directory: Directory, path: str, claim: Claim, error: OSError) -> None:
+        if error.errno in _GONE:
+            self._book.vanished += 1
+            return
+        try:
+            folder, _, name = path.rpartition("/")
+            stat = self._tree.directory.descend(folder).stat(name) if path else self._top
+        except OSError:
+            self._book.vanished += 1
+            return
+        account = self._book.accounts[self._book.unit(claim, self._prefix)]
+        disk = stat.st_blocks * _BLOCK
+        account.disk -= disk
+        account.apparent -= stat.st_size
+        account.count -= 1
+        self._book.unreadable(claim, f"{self._prefix}{path}" or ".", disk, stat.st_size)
+
+
+def _mount_points(tree: ClaimedTree, mounts: list[Mount]) -> tuple[dict[str, Mount], dict[str, Mount]]:
+    """Every mount point below a tree, relative to it, and those that show another directory of the same file system.
+
+    A directory that is mounted on itself, as the daemon does with its own, is no border.
+    """
+    top = os.path.realpath(tree.path)
+    above: Mount | None = None
+    mounted: dict[str, Mount] = {}
+    for mount in mounts:
+        if mount.point == top or top.startswith(mount.point.rstrip("/") + "/"):
+            if above is None or len(mount.point) >= len(above.point):
+                above = mount
+        elif mount.point.startswith(f"{top}/"):
+            mounted[mount.point.removeprefix(f"{top}/")] = mount
+    if above is None:
+        return mounted, {}
+    foreign = {}
+    for path, mount in list(mounted.items()):
+        if mount.device != above.device:
+            continue
+        holder = above
+        own = os.path.relpath(f"{top}/{path}", holder.point)
+        if os.path.normpath(f"{holder.root}/{own}") == os.path.normpath(mount.root):
+            del mounted[path]
+        else:
+            foreign[path] = mount
+    return mounted, foreign
+
+
+def _foreign_claim(path: str, mount: Mount) -> Claim:
+    reason = f"a mount shows {mount.root} of the same file system ({mount.source}) here"
+    return Claim(path, Category.FOREIGN_MOUNT, mount.root, reason, _FOREIGN_RANK)

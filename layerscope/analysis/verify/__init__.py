@@ -1,0 +1,1 @@
+"""One layer compared with its record: bytes, metadata, and what no record names."""

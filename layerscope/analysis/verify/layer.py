@@ -1,0 +1,118 @@
+"""The two halves of checking one layer, each of which may run in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from layerscope.analysis.verify.added import check_added, check_tree
+from layerscope.analysis.verify.content import FileReader, hash_layer, holds_sparse_files, name_changed_files
+from layerscope.analysis.verify.findings import Findings
+from layerscope.analysis.verify.metadata import MetadataCheck, Rules
+from layerscope.analysis.verify.places import Places
+from layerscope.errors import CorruptError
+from layerscope.formats.brief_header import brief_headers
+from layerscope.formats.tarsplit import read_entries
+from layerscope.model.digest import DiffID
+from layerscope.model.level import LayerKind
+from layerscope.model.tree import LayerDirectory
+from layerscope.model.verdict import Finding
+
+NO_RECORD = "the record of its tar is missing"
+SPARSE = "its tar held a sparse file, which can't be rebuilt from the record; every file has its recorded checksum"
+LOST = "its tar held a file with the name of a whiteout, whose bytes no engine keeps"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """A layer that can be checked: ``open_record`` gives its tar-split, which lies at ``path`` below the root."""
+
+    diff_id: DiffID | None
+    open_record: Callable[[], BinaryIO | None]
+    path: str
+    top: LayerDirectory
+    rules: Rules
+    below: LayerDirectory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one half found. ``damaged`` says why the record can't be used, "" if it can; ``denied``: see Findings."""
+
+    findings: tuple[Finding, ...] = ()
+    more: int = 0
+    computed: str | None = None
+    size_bytes: int = 0
+    unchecked: int = 0
+    damaged: str = ""
+    denied: int = 0
+
+
+def check_content(
+    layer: LayerRecord, *, checksum_bytes: int = 0, progress: Callable[[int], None] = lambda done: None
+) -> Part:
+    """Hash the layer; where its digest isn't the diff ID, name what was changed. Raises nothing."""
+    record = layer.open_record()
+    if record is None:
+        return Part(damaged=NO_RECORD)
+    findings = Findings()
+    places = Places(layer.top)
+    reader = FileReader(places)
+    try:
+        with record:
+            hashed = hash_layer(
+                read_entries(record), reader, findings, checksum_bytes=checksum_bytes, progress=progress
+            )
+        damaged = LOST if hashed.lost else ""
+        if hashed.computed is not None and hashed.computed != layer.diff_id:
+            damaged = _explain(layer, hashed.computed, reader, findings)
+        else:  # nothing but a recorded checksum was changed, or nobody can tell
+            findings.extend(hashed.differ.kept, hashed.differ.more)
+    except CorruptError as error:
+        return Part(findings.kept, findings.more, damaged=f"the record of its tar is damaged: {error}")
+    finally:
+        reader.close()
+    return Part(
+        findings.kept,
+        findings.more,
+        hashed.computed,
+        hashed.size_bytes,
+        hashed.unchecked,
+        damaged,
+        denied=findings.denied,
+    )
+
+
+def _explain(layer: LayerRecord, computed: str, reader: FileReader, findings: Findings) -> str:
+    """Name what makes another digest; why it can't be the recorded one, if nobody changed anything."""
+    record, again = layer.open_record(), layer.open_record()
+    if record is None or again is None:
+        return NO_RECORD
+    with record, again:
+        if name_changed_files(read_entries(record), reader, findings):
+            return ""
+        if holds_sparse_files(read_entries(again)):
+            return SPARSE
+    recorded = f"the tar of diff ID {layer.diff_id or 'unknown'}"
+    findings.put(Finding(layer.path, "record", recorded, f"one of {computed}: headers were changed"))
+    return ""
+
+
+def check_metadata(layer: LayerRecord) -> Part:
+    """Compare every header with its inode, and the directory with all headers. Raises nothing."""
+    record = layer.open_record()
+    if record is None:
+        return Part(damaged=NO_RECORD)
+    findings = Findings()
+    check = MetadataCheck(Places(layer.top), layer.rules, findings)
+    try:
+        with record:
+            check.take_all(brief_headers(read_entries(record), check.take_damaged))
+    except CorruptError as error:
+        return Part(findings.kept, findings.more, damaged=f"the record of its tar is damaged: {error}")
+    if layer.rules.kind is LayerKind.DIFF:
+        check_added(layer.top, check.names, layer.rules, findings)
+    else:
+        check_tree(layer.top, layer.below, check.names, findings)
+    return Part(findings.kept, findings.more, denied=findings.denied)

@@ -1,0 +1,54 @@
+"""Standard error while something long goes on: one line that is written over, only where a terminal shows it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from layerscope.cli.render.docker_form import size
+
+_SECONDS = 0.25
+_CLEAR = "\r\x1b[K"
+
+
+class Progress:
+    """How many bytes of how many, the rate, and the time that is left; a context manager that clears its line."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        self._begun = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            self._write(_CLEAR)
+
+    def clear(self) -> None:
+        """Take the line away, before something else is written."""
+        if self._shown:
+            self._write(_CLEAR)
+            self._told = 0.0
+
+    def tell(self, done: int, total: int) -> None:
+        """``done`` bytes of ``total``; shown four times a second at most."""
+        now = time.monotonic()
+        if not self._shown or now - self._told < _SECONDS:
+            return
+        self._told = now
+        rate = done / max(now - self._begun, 0.001)
+        left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
+        self._write(f"{_CLEAR}{self._doing} {size(done)} of {size(total)}, {size(int(rate))}/s{left}")
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._shown = False

@@ -1,0 +1,89 @@
+"""The JSON shapes of a ledger and of what would come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
+from layerscope.cli.render.json import base64, problem
+
+if TYPE_CHECKING:
+    from layerscope.model.ledger import Ledger, LedgerClass, LedgerEntry
+    from layerscope.model.reclaim import Reclaim
+
+Shape = dict[str, Any]
+
+
+def named(path: str) -> Shape:
+    """``path``, with ``path_base64`` where its bytes aren't UTF-8."""
+    if is_utf8(path):
+        return {"path": replaced(path)}
+    return {"path": replaced(path), "path_base64": base64(bytes_of(path))}
+
+
+def ledger(value: Ledger) -> Shape:
+    """Ledger."""
+    return {
+        "root": replaced(value.root),
+        "total_disk": value.total_disk,
+        "accounted_disk": value.accounted_disk,
+        "unaccounted_disk": value.unaccounted_disk,
+        "vanished": value.vanished,
+        "shares_extents": value.shares_extents,
+        "classes": [_class(one) for one in value.classes],
+        "entries": [entry(one) for one in value.entries],
+        "problems": [problem(one) for one in value.problems],
+    }
+
+
+def _class(value: LedgerClass) -> Shape:
+    return {
+        "class": str(value.category),
+        "disk": value.disk,
+        "apparent": value.apparent,
+        "count": value.count,
+    }
+
+
+def entry(value: LedgerEntry) -> Shape:
+    """One entry of a ledger."""
+    return {
+        **named(value.path),
+        "class": str(value.category),
+        "owner": replaced(value.owner),
+        "disk": value.disk,
+        "apparent": value.apparent,
+        "count": value.count,
+        "reason": replaced(value.reason),
+        "stored": value.stored,
+        "measured": value.measured,
+        "cause": value.cause,
+    }
+
+
+def reclaim(value: Reclaim) -> Shape:
+    """Reclaim."""
+    return {
+        "asked": [replaced(word) for word in value.asked],
+        "frees_disk": value.frees_disk,
+        "at_most": value.at_most,
+        "kept": [
+            {**named(one.path), "disk": one.disk, "because": [replaced(text) for text in one.because]}
+            for one in value.kept
+        ],
+        "commands": [replaced(command) for command in value.commands],
+        "candidates": [
+            {
+                "kind": str(one.thing.kind),
+                "id": replaced(one.thing.id),
+                "name": replaced(one.name),
+                "frees_disk": one.frees_disk,
+                "command": replaced(one.command),
+            }
+            for one in value.candidates
+        ],
+        "wanted": value.wanted,
+        "bound": value.bound,
+        "exact": value.exact,
+        "enough": value.enough,
+    }

@@ -1,0 +1,44 @@
+"""What docker itself says of disk usage: the numbers of ``docker system df -v``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerscope.model.subject import ContainerUsage, ImageUsage
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUsage:
+    """A volume, the number of containers that mount it, and its apparent bytes (None: they can't be read)."""
+
+    name: str
+    links: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """A record of the build cache. Times are nanoseconds since 1970, ``size`` in bytes; None where unknown."""
+
+    id: str
+    type: str
+    size: int | None
+    created_at: int | None
+    last_used_at: int | None
+    usage_count: int
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Everything, in docker's order: newest first, volumes by name, the build cache by its last use, oldest first."""
+
+    images: tuple[ImageUsage, ...]
+    containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
+    build_cache: tuple[CacheUsage, ...]
+
+    @property
+    def build_cache_size(self) -> int:
+        """The bytes of those records that no image shares."""
+        return sum(one.size or 0 for one in self.build_cache if not one.shared)

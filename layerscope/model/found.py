@@ -1,0 +1,46 @@
+"""What a search for names asks, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from layerscope.model.entry import Entry, EntryState
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for; every condition that is given must hold.
+
+    ``select`` gets the path of a directory (no leading slash) and the names in it, and gives those that fit. ``types``
+    are the words of ``Entry.type``, and ``whiteout``, which is no other type; empty: any. ``sizes`` are lowest and
+    highest ``st_size`` in bytes, of what is no directory (None: no limit). ``states`` are what the level did (empty:
+    any). ``deleted``: only copies of paths that are gone from the view, ``visible``: only what is in it.
+    """
+
+    select: Callable[[str, Collection[str]], Iterable[str]]
+    types: frozenset[str] = frozenset()
+    sizes: tuple[int | None, int | None] = (None, None)
+    states: frozenset[EntryState] = frozenset()
+    uid: int | None = None
+    gid: int | None = None
+    setuid: bool = False
+    setgid: bool = False
+    capabilities: bool = False
+    deleted: bool = False
+    visible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEntry:
+    """One stored copy that was looked for.
+
+    ``ref`` is ready for ``cat`` and ``extract``: a thing whose stack has the copy, cut at its level, and the path;
+    "" for a layer that no image and no container has. ``holders`` names all of those (for a deleted path: those in
+    whose view it is gone). ``gone``: no view of them has anything at the path.
+    """
+
+    entry: Entry
+    ref: str
+    holders: tuple[str, ...]
+    gone: bool

@@ -1,0 +1,89 @@
+"""What could be removed from a root, what each part of it is kept by, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ThingKind(StrEnum):
+    """What a user can take away."""
+
+    CONTAINER = "container"
+    IMAGE = "image"
+    VOLUME = "volume"
+    BUILD_CACHE = "build-cache"
+    UNUSED_LAYER = "unused-layer"
+    ORPHAN = "orphan"
+    TEMPORARY = "temporary"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One thing that may go. ``id`` is the engine's own name for it, or a path for what no engine knows."""
+
+    kind: ThingKind
+    id: str
+
+
+Need = frozenset[Thing]
+"""Things that must all go before something does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """Everything that may go, and what it takes with it.
+
+    ``names``: what each thing is called; ``commands``: how it is removed, "" where no command does that; ``running``:
+    those that only force removes; ``guarded``: those that may still be in use although no record says so, each with
+    why. ``needs``: by the path of a ledger's entry, the things that must go for it to go, as alternatives; a path that
+    isn't among them stays. A path stands for everything below it, too.
+    """
+
+    names: Mapping[Thing, str]
+    commands: Mapping[Thing, str]
+    running: frozenset[Thing]
+    guarded: Mapping[Thing, str]
+    needs: Mapping[str, tuple[Need, ...]]
+    with_volumes: Mapping[Thing, frozenset[Thing]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A part of what was asked for that stays: its path, its bytes on disk, and what keeps it."""
+
+    path: str
+    disk: int
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One thing and the bytes on disk that come back if it alone goes."""
+
+    thing: Thing
+    name: str
+    frees_disk: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """The answer. ``bound`` is the least that any choice could free that frees enough (None: none was wanted).
+
+    ``exact``: no choice that frees enough frees less than this one. ``at_most``: files may share blocks, so less may
+    come back. ``enough``: whether the wanted amount can be freed at all.
+    """
+
+    asked: tuple[str, ...]
+    frees_disk: int
+    kept: tuple[Kept, ...]
+    commands: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
+    at_most: bool = False
+    wanted: int | None = None
+    bound: int | None = None
+    exact: bool = True
+    enough: bool = True

@@ -1,0 +1,233 @@
+"""What comes back if things go: words of a user into things, and the answer with what keeps the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layerscope.analysis.ledger.reclaim import freed, needs_of, plan, weights
+from layerscope.errors import UnsupportedError, UsageError
+from layerscope.model.ledger import Ledger
+from layerscope.model.reclaim import Candidate, Kept, Reclaim, Removable, Thing, ThingKind
+from layerscope.model.ref import Ref
+from layerscope.services.ledger import ledger
+from layerscope.services.session import Session
+from layerscope.stores.base import WithoutRoot
+from layerscope.stores.claims import Removals
+
+GROUPS = {
+    "stopped-containers": "all containers that don't run (docker container prune)",
+    "dangling-images": "images without a name and child (docker image prune)",
+    "unused-images": "images that no container uses (docker image prune -a)",
+    "unused-volumes": "volumes that no container mounts (docker volume rm)",
+    "build-cache": "what only the build cache holds (docker builder prune -a)",
+    "unused-layers": "layers that nothing leads to",
+    "orphans": "what nobody claims",
+    "logs": "logs of containers",
+}
+"""Words that stand for many things."""
+
+_ORDER = (ThingKind.CONTAINER, ThingKind.IMAGE, ThingKind.VOLUME, ThingKind.BUILD_CACHE)
+_PLANNED = {
+    ThingKind.CONTAINER,
+    ThingKind.IMAGE,
+    ThingKind.BUILD_CACHE,
+    ThingKind.ORPHAN,
+    ThingKind.UNUSED_LAYER,
+}
+"""What a plan may take if nobody says: nothing that holds data of its own."""
+
+
+def reclaim(
+    session: Session,
+    words: Sequence[str] = (),
+    wanted: int | None = None,
+    with_volumes: bool = False,
+    counted: Ledger | None = None,
+) -> Reclaim:
+    """What comes back if ``words`` go; without words the candidates, with ``wanted`` (bytes) a plan.
+
+    Args:
+        session: the opened root.
+        words: REFs, ``volume:NAME`` or words of :data:`GROUPS`.
+        wanted: bytes to be freed, by things among ``words`` (without words: by what holds no data of its own).
+        with_volumes: take the anonymous volumes of containers too, as ``docker rm -v`` does.
+        counted: the ledger, if it was just made.
+
+    Raises:
+        UsageError: a word names nothing, or two things.
+        UnsupportedError: this store's rules of removal aren't known.
+    """
+    store = session.store
+    if isinstance(store, WithoutRoot):
+        raise UnsupportedError(f"this is {store.without_root}, no data root: nothing in it can be given back")
+    if not isinstance(store, Removals):
+        raise UnsupportedError(f"what a {store.name} store would give back can't be told yet")
+    ledger_ = counted if counted is not None else ledger(session)
+    removable = store.removable(ledger_)
+    answer = _Answer(session, ledger_, removable)
+    asked = answer.things(words)
+    if with_volumes:
+        asked |= {volume for thing in tuple(asked) for volume in removable.with_volumes.get(thing, ())}
+    return answer.plan(asked, wanted, words) if wanted is not None else answer.given(asked, words)
+
+
+class _Answer:
+    def __init__(self, session: Session, counted: Ledger, removable: Removable) -> None:
+        self._session = session
+        self._ledger = counted
+        self._removable = removable
+        self._weights = weights(counted, removable)
+        self._untagged: dict[Thing, str] = {}
+
+    # ------------------------------------------------------------------ words
+    def things(self, words: Iterable[str]) -> set[Thing]:
+        found: set[Thing] = set()
+        for word in words:
+            found |= self._group(word) if word in GROUPS else {self._one(word)}
+        return found
+
+    def _group(self, word: str) -> set[Thing]:
+        names = self._removable.names
+        if word == "stopped-containers":
+            return {thing for thing in names if thing.kind is ThingKind.CONTAINER} - self._removable.running
+        if word == "dangling-images":
+            parents = {image.parent for image in self._session.store.images()}
+            dangling = {one.id for one in self._session.store.images() if not one.repo_tags and one.id not in parents}
+            return {thing for thing in names if thing.kind is ThingKind.IMAGE and thing.id in dangling}
+        if word == "unused-volumes":
+            plain = {one.name for one in self._session.store.volumes() if not one.options and one.driver == "local"}
+            used = {mount.name for one in self._session.store.containers() for mount in one.mounts}
+            return {thing for thing in names if thing.kind is ThingKind.VOLUME and thing.id in plain - used}
+        kinds = {
+            "unused-images": ThingKind.IMAGE,
+            "build-cache": ThingKind.BUILD_CACHE,
+            "unused-layers": ThingKind.UNUSED_LAYER,
+            "orphans": ThingKind.ORPHAN,
+            "logs": ThingKind.LOG,
+        }
+        return {thing for thing in names if thing.kind is kinds[word]}
+
+    def _one(self, word: str) -> Thing:
+        kind, colon, name = word.partition(":")
+        if colon and kind in (ThingKind.VOLUME, ThingKind.LOG, ThingKind.ORPHAN):
+            if kind == ThingKind.LOG:
+                name = str(self._container(name).id)
+            thing = Thing(ThingKind(kind), name)
+            if thing not in self._removable.names:
+                raise UsageError(f"there is no {kind} {name!r} that could go")
+            return thing
+        subject = self._session.find(Ref.parse(word))
+        if subject.path is not None or subject.cut is not None:
+            raise UsageError(f"{word!r} holds a path or a level, which has no meaning here")
+        if subject.container is not None:
+            return Thing(ThingKind.CONTAINER, subject.container.id)
+        assert subject.image is not None
+        thing = Thing(ThingKind.IMAGE, subject.image.id)
+        names = [*subject.image.repo_tags, *subject.image.repo_digests]
+        typed = Ref.parse(word).name
+        by_name = any(name == typed or name.removesuffix(":latest") == typed for name in names)
+        if by_name and len(subject.image.repo_tags) > 1:
+            others = [name for name in subject.image.repo_tags if typed not in (name, name.removesuffix(":latest"))]
+            self._untagged[thing] = f"it is also named {', '.join(others)}"
+        else:
+            self._untagged.pop(thing, None)
+        return thing
+
+    def _container(self, name: str) -> Thing:
+        subject = self._session.find(Ref.parse(name), kind="container")
+        assert subject.container is not None
+        return Thing(ThingKind.CONTAINER, subject.container.id)
+
+    # ------------------------------------------------------------------ answers
+    def given(self, asked: set[Thing], words: Sequence[str]) -> Reclaim:
+        going = self._going(asked)
+        return Reclaim(
+            asked=tuple(words),
+            frees_disk=freed(self._weights, going),
+            kept=tuple(self._kept(asked, going)),
+            commands=self._commands(going),
+            candidates=() if words else self.candidates(),
+            at_most=self._ledger.shares_extents,
+        )
+
+    def plan(self, asked: set[Thing], wanted: int, words: Sequence[str]) -> Reclaim:
+        if words:
+            useful = self._going(asked)
+        else:
+            allowed = {thing for thing in self._removable.names if thing.kind in _PLANNED}
+            useful = self._going(allowed - self._removable.running)
+        chosen, exact = plan(self._weights, sorted(useful, key=lambda one: (one.kind, one.id)), wanted)
+        value = freed(self._weights, chosen)
+        return Reclaim(
+            asked=tuple(words),
+            frees_disk=value,
+            kept=(),
+            commands=self._commands(chosen),
+            candidates=tuple(self._candidate(thing) for thing in self._in_order(chosen)),
+            at_most=self._ledger.shares_extents,
+            wanted=wanted,
+            bound=value if exact else wanted,
+            exact=exact,
+            enough=value >= wanted,
+        )
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everything that gives something back by itself, the most first."""
+        found = [self._candidate(thing) for thing in self._going(set(self._removable.names))]
+        useful = [one for one in found if one.frees_disk]
+        return tuple(sorted(useful, key=lambda one: (-one.frees_disk, one.thing.kind, one.thing.id)))
+
+    def _going(self, asked: Iterable[Thing]) -> frozenset[Thing]:
+        stays = self._removable.guarded.keys() | self._untagged.keys()
+        return frozenset(thing for thing in asked if thing not in stays)
+
+    def _candidate(self, thing: Thing) -> Candidate:
+        return Candidate(
+            thing=thing,
+            name=self._removable.names[thing],
+            frees_disk=freed(self._weights, (thing,)),
+            command=self._removable.commands[thing],
+        )
+
+    def _kept(self, asked: set[Thing], going: frozenset[Thing]) -> Iterable[Kept]:
+        # What a container leaves behind is no part of it: its image and volumes are told of when they are asked for.
+        wanted = {thing for thing in asked if thing.kind is not ThingKind.CONTAINER or thing not in going}
+        for entry, needs in needs_of(self._ledger, self._removable):
+            if any(need <= going for need in needs) or not any(need & wanted for need in needs):
+                continue
+            missing = min((need - going for need in needs if need & wanted), key=len)
+            because = tuple(sorted(self._why(thing) for thing in missing))
+            yield Kept(entry.path, entry.disk, because)
+
+    def _why(self, thing: Thing) -> str:
+        if thing in self._removable.guarded:
+            return self._removable.guarded[thing]
+        if thing in self._untagged:
+            return self._untagged[thing]
+        if thing not in self._removable.names:
+            return "a writable layer whose container is gone stands on it"
+        name = self._removable.names[thing]
+        return f"{thing.kind} {name}" if thing.kind in (ThingKind.CONTAINER, ThingKind.IMAGE) else name
+
+    def _in_order(self, things: Iterable[Thing]) -> list[Thing]:
+        """Containers before the images that they are of, images before those that they were made of."""
+        sizes = self._dependents()
+        place = {kind: number for number, kind in enumerate(_ORDER)}
+        return sorted(things, key=lambda one: (place.get(one.kind, len(_ORDER)), sizes.get(one.id, 0), one.id))
+
+    def _dependents(self) -> dict[str, int]:
+        """How many images stand above each image, by parents."""
+        parents = {image.id: image.parent for image in self._session.store.images()}
+        counts: dict[str, int] = dict.fromkeys(parents, 0)
+        for image in parents:
+            seen: set[str] = {image}
+            above = parents[image]
+            while above is not None and above in counts and above not in seen:
+                seen.add(above)
+                counts[above] += 1
+                above = parents[above]
+        return counts
+
+    def _commands(self, going: frozenset[Thing]) -> tuple[str, ...]:
+        commands = [self._removable.commands[thing] for thing in self._in_order(going)]
+        return tuple(command for command in commands if command)
