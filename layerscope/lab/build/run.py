@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from layerscope.errors import CommitError, UsageError
-from layerscope.lab.shell.interpreter import Shell
 from layerscope.lab.shell.commands import CHANGING
+from layerscope.lab.shell.interpreter import Shell
 from layerscope.lab.shell.looking import LOOKING
 from layerscope.overlay.engine import Overlay
 
