@@ -52,11 +52,13 @@ async def take(name: str, picture: Picture, root: Path) -> None:
 
 
 async def settle(app: LayerscopeApp, pilot: Pilot[int]) -> None:
-    """Wait until nothing is being read any more, and the last frame is drawn."""
+    """Wait until nothing is being read any more (at most some seconds), and the last frame is drawn."""
     for _ in range(3):
         await pilot.pause(0.15)
-        while any(worker.is_running for worker in app.workers):
-            await pilot.pause(0.05)
+        for _ in range(100):  # an open dialog is waited for by a worker that runs on
+            if not any(worker.is_running for worker in app.workers):
+                break
+            await pilot.pause(0.02)
 
 
 def main() -> None:
