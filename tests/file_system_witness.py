@@ -8,6 +8,7 @@ import random
 import socket
 import stat as modes
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,12 +82,19 @@ def readers(top: LayerDirectory) -> dict[str, Told]:
     return found
 
 
+_TRIES = 5
+
+
 @contextmanager
 def mounted(image: Path, options: str) -> Iterator[Path]:
     """The file system in ``image``, mounted beside it."""
     place = image.with_suffix(".mount")
     place.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", f"loop,{options}", str(image), str(place)], check=True)
+    for left in reversed(range(_TRIES)):
+        # Another test may take the loop device that mount(8) has just found free.
+        if not subprocess.run(["mount", "-o", f"loop,{options}", str(image), str(place)], check=not left).returncode:
+            break
+        time.sleep(0.2)
     try:
         yield place
     finally:
