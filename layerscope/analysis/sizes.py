@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from layerscope.formats.gotime import parse_rfc3339
+from layerscope.hostfs.walk import inodes_below
 from layerscope.model.change import Change, ChangeKind
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, ImageID
 from layerscope.model.image import Image, Layer
 from layerscope.model.subject import ImageUsage
 from layerscope.model.tree import LayerDirectory
-from layerscope.overlay.view import stats_of
 
 
 def walked_size(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: False) -> int:
@@ -29,30 +29,7 @@ def walked_size(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: Fal
 
     When ``cancelled`` says so the walk ends, and its result means nothing.
     """
-    total = 0
-    seen: set[int] = set()
-    pending = [top]
-    while pending and not cancelled():
-        directory = pending.pop()
-        try:
-            listing = list(directory.scan())
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        names = []
-        for name, kind in listing:
-            if kind == "d":
-                pending.append(directory.enter(name))
-            else:
-                names.append(name)
-        for _, stat in stats_of(directory, names):
-            if stat is None:
-                continue
-            if stat.st_nlink > 1:
-                if stat.st_ino in seen:
-                    continue
-                seen.add(stat.st_ino)
-            total += stat.st_size
-    return total
+    return sum(stat.st_size for _, _, stat in inodes_below(top, cancelled))
 
 
 def changed_size(changes: Iterable[Change]) -> int:

@@ -81,7 +81,7 @@ def _entry_lines(entries: Iterable[LedgerEntry], out: Output) -> Iterator[str]:
 def _docker_lines(session: Session, out: Output) -> Iterator[str]:
     from layerscope.cli.records import shown_image
     from layerscope.cli.render.docker_df import tables
-    from layerscope.services.disk_usage import disk_usage
+    from layerscope.services.docker_df import disk_usage
 
     usage = disk_usage(session)
     images = [shown_image(session, one.container, False) for one in usage.containers]

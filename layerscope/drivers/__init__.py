@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from layerscope.drivers.base import (
-    NOTHING_HANDED_OVER,
     CopiesTrees,
     DataOnly,
     Driver,
     DriverFactory,
     Elsewhere,
     FindsDamage,
-    HandedOver,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
@@ -22,10 +20,11 @@ from layerscope.drivers.base import (
     SizesUnrecorded,
     TakesMoreRoots,
     TellsDamage,
-    TellsDiskUse,
+    TellsDiskShare,
 )
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
+from layerscope.model.handed_over import NOTHING_HANDED_OVER, HandedOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +87,5 @@ __all__ = [
     "SizesUnrecorded",
     "TakesMoreRoots",
     "TellsDamage",
-    "TellsDiskUse",
+    "TellsDiskShare",
 ]

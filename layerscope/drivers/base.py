@@ -9,15 +9,15 @@ import os
 import re
 import stat as modes
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
+from layerscope.hostfs.walk import inodes_below
 from layerscope.model.digest import CacheID, is_file_name
-from layerscope.model.disk_use import DiskUse
+from layerscope.model.disk_share import DiskShare
+from layerscope.model.handed_over import NOTHING_HANDED_OVER, HandedOver
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
@@ -131,10 +131,10 @@ class MeasuresDisk(Protocol):
 
 
 @runtime_checkable
-class TellsDiskUse(Protocol):
+class TellsDiskShare(Protocol):
     """A driver over a file system that knows which bytes levels share."""
 
-    def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+    def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """What a layer takes on disk, None if nothing tells it here. Raises as ``Driver.open_layer``."""
 
 
@@ -158,27 +158,6 @@ class DataOnly(Protocol):
     """A driver of a stack some of whose levels only hold data for metadata-only copies above."""
 
     data_only: frozenset[CacheID]
-
-
-@dataclass(frozen=True, slots=True)
-class HandedOver:
-    """What drivers keep outside of the root, as the user has handed it over: paths on the user's own disk.
-
-    ``thin_metadata``: the metadata of a thin pool, a copy of it, or what ``thin_dump`` prints; ``thin_data`` its data.
-    ``zfs_list``: what :data:`layerscope.formats.zfs_list.COMMAND` printed.
-    """
-
-    thin_metadata: Path | None = None
-    thin_data: Path | None = None
-    zfs_list: Path | None = None
-
-    def given(self) -> dict[str, Path]:
-        """What there is, by name."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: path for name, path in found.items() if path is not None}
-
-
-NOTHING_HANDED_OVER = HandedOver()
 
 
 class DriverFactory(Protocol):
@@ -230,6 +209,43 @@ class LayerFolders:
         except (OSError, CorruptError):
             return None
         return os.fsdecode(data).strip()
+
+
+class SpreadFolders(LayerFolders):
+    """Layers that are folders of several roots of one layout: of the opened one first, then of those added."""
+
+    def __init__(self, root: Directory, dialect: Dialect) -> None:
+        super().__init__(root, dialect)
+        self._more: list[Self] = []
+
+    def add_root(self: Self, root: Directory) -> None:
+        """Look for layers in ``root``, too."""
+        self._more.append(type(self)(root, self.dialect))
+
+    def _holder(self, cache_id: CacheID) -> Self:
+        """Who has a layer's directory; this one if nobody has it."""
+        if self._more and not self._has(cache_id):
+            return next((other for other in self._more if other._has(cache_id)), self)
+        return self
+
+    def _has(self, cache_id: CacheID) -> bool:
+        try:
+            return self._home.stat_or_none(cache_id) is not None
+        except OSError:
+            return False
+
+    def layer_ids(self) -> list[CacheID]:
+        """The directories in every ``home``, sorted."""
+        return sorted({*super().layer_ids()}.union(*(other.layer_ids() for other in self._more)))
+
+    def layer_path(self, cache_id: CacheID) -> str:
+        """``<home>/<cache ID>/<inside>``; an absolute path in a root that was added."""
+        return f"{self._holder(cache_id)._home.path}/{cache_id}/{self.inside}".rstrip("/")
+
+    def open_layer(self, cache_id: CacheID) -> LayerDirectory:
+        """The top of a layer's tree. Raises as ``Driver.open_layer``."""
+        holder = self._holder(cache_id)
+        return super().open_layer(cache_id) if holder is self else holder.open_layer(cache_id)
 
 
 class LinkedLayers(LayerFolders):
@@ -365,23 +381,5 @@ class SnapshotFolders(LayerFolders):
         What vanishes meanwhile is left out. Source: containerd continuity, fs/du_unix.go.
         """
         top = self.open_layer(cache_id)
-        blocks = top.stat_self().st_blocks
-        seen: set[tuple[int, int]] = set()
-        pending = [top]
-        while pending and not cancelled():
-            directory = pending.pop()
-            try:
-                listing = list(directory.scan())
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            for (name, kind), stat in zip(listing, directory.stats(name for name, _ in listing), strict=True):
-                if stat is None:
-                    continue
-                if kind == "d":
-                    pending.append(directory.enter(name))
-                elif stat.st_nlink > 1:
-                    if (stat.st_dev, stat.st_ino) in seen:
-                        continue
-                    seen.add((stat.st_dev, stat.st_ino))
-                blocks += stat.st_blocks
-        return blocks * _BLOCK
+        below = sum(stat.st_blocks for _, _, stat in inodes_below(top, cancelled, directories=True))
+        return (top.stat_self().st_blocks + below) * _BLOCK

@@ -8,17 +8,17 @@ seen with 20.10.24.
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Callable, Iterator
+import stat as modes
+from collections.abc import Callable
 
 from layerscope.drivers.base import LayerFolders
 from layerscope.formats.whiteout import UNMARKED, Dialect
 from layerscope.hostfs import Directory
 from layerscope.hostfs.extents import extents
+from layerscope.hostfs.walk import inodes_below
 from layerscope.model.digest import CacheID
-from layerscope.model.disk_use import DiskUse
+from layerscope.model.disk_share import DiskShare
 from layerscope.model.level import LayerKind
-from layerscope.model.tree import LayerDirectory
 
 _SUBVOLUME = 256
 """The inode number of every subvolume's top, and of nothing else's."""
@@ -36,7 +36,7 @@ class Btrfs(LayerFolders):
     def __init__(self, root: Directory, dialect: Dialect) -> None:
         super().__init__(root, UNMARKED)
 
-    def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+    def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """The bytes of a subvolume's extents, as ``btrfs filesystem du`` counts them; None on another file system.
 
         Metadata doesn't count, nor do files so small that they lie in it.
@@ -45,14 +45,10 @@ class Btrfs(LayerFolders):
         if top.stat_self().st_ino != _SUBVOLUME:
             return None
         total = exclusive = 0
-        seen: set[int] = set()
-        for directory, name, stat in _regular_files(top):
-            if cancelled():
-                return None
-            if stat.st_nlink > 1:
-                if stat.st_ino in seen:
-                    continue
-                seen.add(stat.st_ino)
+        device = top.stat_self().st_dev
+        for directory, name, stat in inodes_below(top, cancelled):
+            if not modes.S_ISREG(stat.st_mode) or not stat.st_size or stat.st_dev != device:
+                continue
             try:
                 with directory.open(name) as file:
                     for extent in extents(file.fileno()):
@@ -63,21 +59,4 @@ class Btrfs(LayerFolders):
                     return None
                 if not isinstance(error, FileNotFoundError):
                     raise
-        return DiskUse(referenced=total, exclusive=exclusive)
-
-
-def _regular_files(top: LayerDirectory) -> Iterator[tuple[LayerDirectory, str, os.stat_result]]:
-    """The regular files with a size below a directory, on its own device."""
-    device = top.stat_self().st_dev
-    pending = [top]
-    while pending:
-        directory = pending.pop()
-        try:
-            names = directory.scan()
-        except FileNotFoundError:
-            continue
-        files = [name for name, kind in names if kind == "f"]
-        for name, stat in zip(files, directory.stats(files), strict=True):
-            if stat is not None and stat.st_size and stat.st_dev == device:
-                yield directory, name, stat
-        pending.extend(directory.enter(name) for name, kind in names if kind == "d")
+        return DiskShare(referenced=total, exclusive=exclusive)

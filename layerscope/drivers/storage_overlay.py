@@ -17,16 +17,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from layerscope.drivers.base import LinkedLayers
+from layerscope.drivers.base import LinkedLayers, SpreadFolders
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect, fuse_overlayfs
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, is_hex64
 from layerscope.model.problem import Problem
-from layerscope.model.tree import LayerDirectory
 
 
-class StorageOverlay(LinkedLayers):
+class StorageOverlay(SpreadFolders, LinkedLayers):
     """The overlay driver of containers/storage on one root."""
 
     name = "overlay"
@@ -38,37 +37,9 @@ class StorageOverlay(LinkedLayers):
     def __init__(self, root: Directory, dialect: Dialect) -> None:
         super().__init__(root, fuse_overlayfs(dialect) if _has_mount_program(root.enter(self.home)) else dialect)
 
-        self._more: list[StorageOverlay] = []
-
-    def add_root(self, root: Directory) -> None:
-        """Look for layers in an additional image store, too."""
-        self._more.append(StorageOverlay(root, self.dialect))
-
-    def _holder(self, cache_id: CacheID) -> StorageOverlay:
-        """Who has a layer's directory; this one if nobody has it."""
-        if self._more and not self._has(cache_id):
-            return next((other for other in self._more if other._has(cache_id)), self)
-        return self
-
-    def _has(self, cache_id: CacheID) -> bool:
-        try:
-            return self._home.stat_or_none(cache_id) is not None
-        except OSError:
-            return False
-
     def layer_ids(self) -> list[CacheID]:
         """The directories that are called by a layer's ID, sorted; those of additional stores among them."""
-        found = {cache_id for cache_id in super().layer_ids() if is_hex64(cache_id)}
-        return sorted(found.union(*(other.layer_ids() for other in self._more)))
-
-    def layer_path(self, cache_id: CacheID) -> str:
-        """``overlay/<id>/diff``; an absolute path in an additional store."""
-        return f"{self._holder(cache_id)._home.path}/{cache_id}/{self.inside}"
-
-    def open_layer(self, cache_id: CacheID) -> LayerDirectory:
-        """The top of a layer's tree. Raises as ``Driver.open_layer``."""
-        holder = self._holder(cache_id)
-        return super().open_layer(cache_id) if holder is self else holder.open_layer(cache_id)
+        return [cache_id for cache_id in super().layer_ids() if is_hex64(cache_id)]
 
     def short_names(self) -> dict[str, CacheID]:
         """Short name to cache ID, this root's before those of additional stores."""

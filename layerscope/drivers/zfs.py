@@ -19,7 +19,7 @@ from layerscope.formats.whiteout import UNMARKED, Dialect
 from layerscope.formats.zfs_list import Dataset, parse_zfs_list
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID
-from layerscope.model.disk_use import DiskUse
+from layerscope.model.disk_share import DiskShare
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
 
@@ -44,12 +44,12 @@ class Zfs(LayerFolders):
         super().__init__(root, UNMARKED)
         self._datasets = _datasets(zfs_list) if zfs_list is not None else {}
 
-    def disk_use(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+    def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """What zfs said of the layer's dataset, None if it wasn't asked."""
         dataset = self._datasets.get(cache_id)
         if dataset is None:
             return None
-        return DiskUse(dataset.referenced, dataset.usedbydataset, dataset.written)
+        return DiskShare(dataset.referenced, dataset.usedbydataset, dataset.written)
 
     def lower_ids(self, cache_id: CacheID) -> list[CacheID] | None:
         """The layers that this one's dataset is a clone of, nearest first; None if zfs wasn't asked."""

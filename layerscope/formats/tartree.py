@@ -15,19 +15,12 @@ import stat as modes
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol, Self
 
+from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.formats.tarheader import TarHeader
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX
 from layerscope.model.stat import made_stat
 from layerscope.model.tree import Kind
 
-_TYPES = {
-    "0": modes.S_IFREG,
-    "2": modes.S_IFLNK,
-    "3": modes.S_IFCHR,
-    "4": modes.S_IFBLK,
-    "5": modes.S_IFDIR,
-    "6": modes.S_IFIFO,
-}
 _KINDS: dict[int, Kind] = {modes.S_IFREG: "f", modes.S_IFDIR: "d", modes.S_IFLNK: "l"}
 MOST_ENTRIES = 2_000_000
 LONGEST_PATH = 4096
@@ -137,7 +130,7 @@ def _enter(parent: TarNode, name: str) -> TarNode:
 
 
 def _node(header: TarHeader, inode: int) -> TarNode | None:
-    kind = _TYPES.get("0" if header.type in "7S" else header.type)
+    kind = MODE_OF_TYPE.get("0" if header.type in "7S" else header.type)
     if kind is None:
         return None
     node = TarNode(kind | header.permissions, inode)

@@ -52,3 +52,43 @@ class Container:
     chain_id: ChainID | None
     config: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
+
+
+UNKNOWN = "unknown"
+"""The state of a container whose record doesn't tell it."""
+
+
+def container_without_record(
+    container: ContainerID,
+    driver: str,
+    mount_id: CacheID | None,
+    *,
+    name: str = "",
+    init_id: CacheID | None = None,
+    chain_id: ChainID | None = None,
+    problems: tuple[Problem, ...] = (),
+) -> Container:
+    """A container of which nothing is known but its layers."""
+    return Container(
+        id=container,
+        name=name,
+        image="",
+        image_id=None,
+        command="",
+        created=None,
+        started_at=None,
+        finished_at=None,
+        state=UNKNOWN,
+        unclean=False,
+        exit_code=None,
+        driver=driver,
+        log_path=None,
+        log_size=None,
+        mounts=(),
+        labels={},
+        mount_id=mount_id,
+        init_id=init_id,
+        chain_id=chain_id,
+        config={},
+        problems=problems,
+    )

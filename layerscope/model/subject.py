@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layerscope.model.container import Container
-from layerscope.model.disk_use import DiskUse
+from layerscope.model.disk_share import DiskShare
 from layerscope.model.image import Image
 from layerscope.model.level import Level, LevelCounts
 
@@ -49,7 +49,7 @@ class StackLevel:
     level: Level
     size: int | None
     counts: LevelCounts | None
-    disk: DiskUse | None = None
+    disk: DiskShare | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class SnapshotView(MergedView):
         self.levels = tuple(levels)
         self._trees = _trees_of(levels) if trees is None else tuple(trees)
         for tree in self._trees:
-            tree.problems, tree._kept = self.problems, self._kept
+            tree.report_to(self)
         roots: Trees = tuple(tree.root for tree in reversed(self._trees))
         self.unchanged: list[set[str]] = [set() for _ in levels]
         self.root_parts = tuple(parts_and_covered(self, roots)[0])

@@ -157,6 +157,10 @@ class MergedView:
             what = f"level {part.level}: carries {foreign.opaque_key}, which has no meaning in this root"
             self._tell(Problem(part.path, what, "it is not obeyed", severity=Severity.NOTE))
 
+    def report_to(self, other: MergedView) -> None:
+        """Collect problems where another view does, each once for both."""
+        self.problems, self._kept = other.problems, other._kept
+
     def _tell(self, problem: Problem) -> None:
         if problem not in self._kept and len(self._kept) < _MOST_TOLD:
             self._kept.add(problem)

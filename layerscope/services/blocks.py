@@ -40,13 +40,13 @@ def read_block(session: Session, subject: Subject, virtual: int) -> tuple[BlockR
 
 def why_no_blocks(session: Session) -> str | None:
     """Why layers of this root have no block map, None if they have one."""
-    if isinstance(session.layer_files, ThinProvisioned):
+    if isinstance(session.contents.driver, ThinProvisioned):
         return None
     return f"layers of {session.driver} are directories: only those of devicemapper have a block map"
 
 
 def _analysis(session: Session, subject: Subject) -> BlockAnalysis:
-    driver = session.layer_files
+    driver = session.contents.driver
     if not isinstance(driver, ThinProvisioned):
         raise UsageError(why_no_blocks(session) or "")
     levels = session.levels(subject)

@@ -22,14 +22,14 @@ from layerscope.drivers import (
     ShortNames,
     SizesUnrecorded,
     TellsDamage,
-    TellsDiskUse,
+    TellsDiskShare,
 )
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, UNMARKED
 from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
-from layerscope.model.disk_use import DiskUse
+from layerscope.model.disk_share import DiskShare
 from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
@@ -221,12 +221,12 @@ class Contents:
         except OSError:
             return None
 
-    def disk_use(self, level: Level, cancelled: Callable[[], bool] = lambda: False) -> DiskUse | None:
+    def disk_share(self, level: Level, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """What a level takes on disk, where the file system below tells levels apart; else None."""
-        if level.cache_id is None or not isinstance(self.driver, TellsDiskUse):
+        if level.cache_id is None or not isinstance(self.driver, TellsDiskShare):
             return None
         try:
-            return self.driver.disk_use(level.cache_id, cancelled)
+            return self.driver.disk_share(level.cache_id, cancelled)
         except OSError:
             return None
 

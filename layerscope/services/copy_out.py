@@ -10,19 +10,11 @@ from typing import BinaryIO
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.escape import escape
+from layerscope.formats.tar_types import TYPE_OF_MODE
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.view import MergedView, stat_all
 from layerscope.services.reading import size_of
-
-_TYPES = {
-    modes.S_IFDIR: tarfile.DIRTYPE,
-    modes.S_IFREG: tarfile.REGTYPE,
-    modes.S_IFLNK: tarfile.SYMTYPE,
-    modes.S_IFCHR: tarfile.CHRTYPE,
-    modes.S_IFBLK: tarfile.BLKTYPE,
-    modes.S_IFIFO: tarfile.FIFOTYPE,
-}
 
 
 def copy_out(view: MergedView, path: str, out: BinaryIO) -> list[Problem]:
@@ -84,7 +76,7 @@ def _listed(directory: MergedDirectory, prefix: str) -> Iterator[_Member]:
 
 def _write(tar: tarfile.TarFile, name: str, directory: MergedDirectory, entry: str, stat: os.stat_result) -> None:
     member = tarfile.TarInfo(name)
-    kind = _TYPES.get(modes.S_IFMT(stat.st_mode))
+    kind = TYPE_OF_MODE.get(modes.S_IFMT(stat.st_mode))
     if kind is None:
         return
     member.type, member.mode = kind, modes.S_IMODE(stat.st_mode)

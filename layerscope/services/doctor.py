@@ -89,7 +89,7 @@ def _told(session: Session) -> Iterator[Problem]:
 
 
 def _evidence(session: Session, store: DockerStore, levels: list[Level], verdicts: tuple[Verdict, ...]) -> Evidence:
-    contents = session._contents
+    contents = session.contents
     top = str(session.path.resolve())
     mounted = frozenset(mount.point.removeprefix(f"{top}/") for mount in mounts_below(session.path.resolve()))
     return Evidence(
@@ -111,15 +111,15 @@ def _evidence(session: Session, store: DockerStore, levels: list[Level], verdict
 
 def _lost_marks(session: Session, levels: list[Level]) -> tuple[Problem, ...]:
     """Marks that a copy of the root has lost; of a user who sees none the session tells by itself."""
-    driver = session._contents.driver
+    driver = session.contents.driver
     if driver is None or driver.kind is LayerKind.SNAPSHOT or not session.setting.sees_marks:
         return ()
-    return tuple(dict.fromkeys(session._contents.lost_marks(tuple(levels))))
+    return tuple(dict.fromkeys(session.contents.lost_marks(tuple(levels))))
 
 
 def _claimed(session: Session, store: DockerStore) -> Iterator[CacheID]:
     """The directories that any record names: of layers, containers, a build cache, interrupted removals, ``lower``."""
-    driver = session._contents.driver
+    driver = session.contents.driver
     named: set[CacheID] = set(store.build_cache())
     named |= {layer.cache_id for layer in store.layers().values() if layer.cache_id is not None}
     for record in store.mounts().values():

@@ -14,20 +14,13 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from layerscope.formats.tar_types import TYPE_OF_MODE
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import MarkedKind, Part
 from layerscope.overlay.view import MergedView
 from layerscope.services.reading import size_of
 
-_TYPES = {
-    modes.S_IFDIR: tarfile.DIRTYPE,
-    modes.S_IFREG: tarfile.REGTYPE,
-    modes.S_IFLNK: tarfile.SYMTYPE,
-    modes.S_IFCHR: tarfile.CHRTYPE,
-    modes.S_IFBLK: tarfile.BLKTYPE,
-    modes.S_IFIFO: tarfile.FIFOTYPE,
-}
 _CAPABILITY = "security.capability"
 _AT_ONCE = 1024
 _CHUNK = 1 << 18
@@ -83,7 +76,7 @@ def _members(view: MergedView) -> Iterator[_Member]:
             pending.pop()
             continue
         directory, name, _, stat = found
-        if _TYPES.get(modes.S_IFMT(stat.st_mode)) is None:
+        if TYPE_OF_MODE.get(modes.S_IFMT(stat.st_mode)) is None:
             continue
         yield found
         if modes.S_ISDIR(stat.st_mode):
@@ -116,7 +109,7 @@ def _name_bytes(listed: tuple[str, Part, MarkedKind]) -> bytes:
 # ---------------------------------------------------------------------- one member
 def _header(path: str, part: Part, name: str, stat: os.stat_result) -> tarfile.TarInfo:
     member = tarfile.TarInfo(path)
-    member.type = _TYPES[modes.S_IFMT(stat.st_mode)]
+    member.type = TYPE_OF_MODE[modes.S_IFMT(stat.st_mode)]
     member.mode = modes.S_IMODE(stat.st_mode)
     member.uid, member.gid = stat.st_uid, stat.st_gid
     member.mtime = stat.st_mtime_ns // 1_000_000_000

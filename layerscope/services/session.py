@@ -45,7 +45,8 @@ class Session:
     """One opened root; a context manager. Nothing here changes anything below it.
 
     Values are those of :mod:`layerscope.model`. Problems found on the way gather in :meth:`problems`. Every method
-    raises :class:`~layerscope.errors.LayerscopeError` for what can't be answered, and nothing else.
+    raises :class:`~layerscope.errors.LayerscopeError` for what can't be answered, and nothing else. ``contents`` is for
+    the other services, not for front ends.
     """
 
     def __init__(self, path: Path, root: Directory, store: Store, driver: Driver | None, setting: Setting) -> None:
@@ -53,7 +54,7 @@ class Session:
         self.root = root
         self.store = store
         self.setting = setting
-        self._contents = Contents(store, driver)
+        self.contents = Contents(store, driver)
         self._found: dict[Problem, None] = {}
 
     def __enter__(self) -> Self:
@@ -90,18 +91,13 @@ class Session:
         """The storage driver whose world is shown."""
         return self.store.driver
 
-    @property
-    def layer_files(self) -> Driver | None:
-        """The driver that reads the layers' files; None where only records are read."""
-        return self._contents.driver
-
     # ------------------------------------------------------------------ the root
     def info(self) -> RootSummary:
         """What was found at the root, with every problem of its records and layers."""
         things: list[Image | Container] = [*self.store.images(), *self.store.containers()]
         for thing in things:
             self.levels(Subject(thing, None) if isinstance(thing, Image) else Subject(None, thing))
-        return self.setting.summary(self.store, self._contents, self.problems())
+        return self.setting.summary(self.store, self.contents, self.problems())
 
     def daemon(self) -> Daemon:
         """Whether an engine holds the root now, told anew by each session."""
@@ -110,7 +106,7 @@ class Session:
     def problems(self) -> tuple[Problem, ...]:
         """Every problem found until now: those of the records, and what reading layers added."""
         records = (*self.setting.problems, *self.store.problems())
-        return tuple(dict.fromkeys((*records, *self._found, *self._contents.found_damage())))
+        return tuple(dict.fromkeys((*records, *self._found, *self.contents.found_damage())))
 
     def _note(self, problems: list[Problem]) -> None:
         self._found.update(dict.fromkeys(problems))
@@ -129,7 +125,7 @@ class Session:
         return sorted(found, key=lambda usage: newest_first(usage.container.created, usage.container.id))
 
     def _with_missing_layers(self, subject: _Thing) -> _Thing:
-        missing: list[Problem] = self._contents.missing_layers(subject)
+        missing: list[Problem] = self.contents.missing_layers(subject)
         self._note(missing)
         return replace(subject, problems=(*subject.problems, *missing)) if missing else subject
 
@@ -142,7 +138,7 @@ class Session:
     ) -> ContainerUsage:
         if not measure:
             return ContainerUsage(container, None, None)
-        size_rw = self._contents.container_size(container, cancelled)
+        size_rw = self.contents.container_size(container, cancelled)
         if isinstance(self.store, SharesStorage):
             base = self.store.base_size(container)
             return ContainerUsage(container, size_rw, None if base is None else base + (size_rw or 0))
@@ -182,7 +178,7 @@ class Session:
     @property
     def measures_images(self) -> bool:
         """Whether image layers have no recorded size: whoever wants one lets them be read (:meth:`stack`)."""
-        return self._contents.measures_images
+        return self.contents.measures_images
 
     def records(self, subject: Subject) -> dict[str, object]:
         """The engine's own records of the subject, joined."""
@@ -191,10 +187,10 @@ class Session:
     # ------------------------------------------------------------------ layers
     def levels(self, subject: Subject) -> tuple[Level, ...]:
         """All levels of the subject's stack, base first; its cut doesn't count."""
-        levels, problems = self._contents.levels(_thing(subject))
+        levels, problems = self.contents.levels(_thing(subject))
         self._note(problems)
         if not self.setting.sees_marks:
-            self._note(self._contents.lost_marks(levels))
+            self._note(self.contents.lost_marks(levels))
         return levels
 
     def view(self, subject: Subject) -> MergedView:
@@ -202,7 +198,7 @@ class Session:
         levels = self.levels(subject)
         if subject.cut is not None:
             levels = levels[: subject.cut]
-        view, problems = self._contents.view(levels)
+        view, problems = self.contents.view(levels)
         self._note(problems)
         return view
 
@@ -225,10 +221,10 @@ class Session:
         from layerscope.analysis.counts import level_counts
 
         size = level.size
-        if size is None and (level.role is not Role.IMAGE or self._contents.measures_images):
-            size = self._contents.level_size(view, level, cancelled)
+        if size is None and (level.role is not Role.IMAGE or self.contents.measures_images):
+            size = self.contents.level_size(view, level, cancelled)
         counted = level_counts(view, level.number, cancelled) if counts else None
-        return StackLevel(level, size, counted, self._contents.disk_use(level, cancelled) if counts else None)
+        return StackLevel(level, size, counted, self.contents.disk_share(level, cancelled) if counts else None)
 
     def changes(self, subject: Subject, corrected: bool = False, detail: bool = True) -> list[Change]:
         """What a container changed: the lines of ``docker diff``, or (``corrected``) every difference there is."""
@@ -241,7 +237,7 @@ class Session:
         if not view.levels or view.levels[-1].number != levels[-1].number:
             raise UnsupportedError(f"the writable layer of {subject.name} can't be read: what it changed is not known")
         if not corrected:
-            found = self._contents.docker_diff(view, detail)
+            found = self.contents.docker_diff(view, detail)
         else:
             below = view.cut(len(levels) - 1)
             found = exact_changes(below, view)
@@ -301,7 +297,7 @@ class Session:
         """Who owns a path, an id or its prefix, a short name, a digest, or the directories of a mount line."""
         from layerscope.analysis.owners import owners
 
-        return owners(self._contents.claims(), thing)
+        return owners(self.contents.claims(), thing)
 
     def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
         """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -43,9 +44,10 @@ def all_stacks(session: Session) -> Iterator[SearchedStack]:
     subjects = [Subject(None, usage.container) for usage in session.containers(sizes=False)]
     subjects += [Subject(usage.image, None) for usage in session.images()]
     refs = [_ref_of(subject) for subject in subjects]
+    times = Counter(refs)
     known: set[CacheID] = set()
     for subject, ref in zip(subjects, refs, strict=True):
-        kind = "" if refs.count(ref) == 1 else "container:" if subject.container is not None else "image:"
+        kind = "" if times[ref] == 1 else "container:" if subject.container is not None else "image:"
         stack = stack_of(session, subject, kind + ref)
         known.update(level.cache_id for level in stack.levels.values() if level.cache_id is not None)
         yield stack
@@ -54,7 +56,7 @@ def all_stacks(session: Session) -> Iterator[SearchedStack]:
 
 def _unclaimed(session: Session, known: set[CacheID]) -> Iterator[SearchedStack]:
     """Recorded layers of no image and no container, and what lies in the driver's folder without a record."""
-    contents, layers = session._contents, session.store.layers()
+    contents, layers = session.contents, session.store.layers()
     parents = {layer.parent for layer in layers.values()}
     for chain_id, layer in layers.items():
         if chain_id not in parents and layer.cache_id is not None and layer.cache_id not in known:
@@ -81,11 +83,11 @@ def _chain(chain_id: ChainID, layers: Mapping[ChainID, Layer]) -> Iterator[Level
 
 
 def _unnamed(session: Session, shown: str, levels: tuple[Level, ...]) -> SearchedStack:
-    driver = session._contents.driver
+    driver = session.contents.driver
     placed = tuple(
         replace(level, path=driver.layer_path(level.cache_id)) if driver and level.cache_id else level
         for level in levels
     )
-    view, problems = session._contents.view(placed)
+    view, problems = session.contents.view(placed)
     view.problems.extend(problems)
     return SearchedStack("", shown, view, {level.number: level for level in placed})

@@ -174,7 +174,7 @@ def _check_containers(session: Session, subject: Subject | None) -> None:
 
 # ---------------------------------------------------------------------- one layer
 def _planned(session: Session, chain: ChainID, layer: Layer | None) -> _Planned:
-    driver = session._contents.driver
+    driver = session.contents.driver
     place = f"image/{session.driver}/layerdb/sha256/{hex_of(chain)}"
     if layer is None:
         return _Planned(Verdict(chain, None, None, False, findings=(Finding(place, "record", found="none"),)))
@@ -246,7 +246,7 @@ def _below(driver: Driver, layers: Mapping[ChainID, Layer], layer: Layer) -> Lay
 
 def _record_findings(session: Session, chain: ChainID, layer: Layer) -> list[Finding]:
     """The layer's own records, and the driver's record of what lies below it."""
-    driver = session._contents.driver
+    driver = session.contents.driver
     problems: list[Problem] = list(layer.problems)
     findings = [Finding(problem.path, problem.what) for problem in problems]
     if driver is None or layer.cache_id is None:

@@ -94,7 +94,7 @@ def _plan(session: Session, store: ContainerdStore, subject: Subject | None, dee
         if blob is None or blob.state is not BlobState.PRESENT:
             yield _Planned(replace(verdict, skipped=_NO_BLOB))
             continue
-        driver = session._contents.driver
+        driver = session.contents.driver
         if driver is None or layer.cache_id is None:
             yield _Planned(replace(verdict, skipped="where its files lie is not known"))
             continue

@@ -32,8 +32,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dumped(session: Session, name: str) -> dict[int, int]:
     """Virtual to data block of a container's device, by thin_dump."""
     top = session.levels(session.find(name))[-1]
-    assert isinstance(session.layer_files, DeviceMapper)
-    number = session.layer_files.device_record(CacheID(str(top.cache_id))).device_id
+    assert isinstance(session.contents.driver, DeviceMapper)
+    number = session.contents.driver.device_record(CacheID(str(top.cache_id))).device_id
     return {virtual: data for virtual, (data, _time) in read_dump(dump_path("ext4"))[number].blocks.items()}
 
 

@@ -28,6 +28,7 @@ from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.names import RecordedNames
 from layerscope.analysis.verify.places import Place, Places
 from layerscope.formats.brief_header import BriefHeader
+from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect, is_whiteout_device
 from layerscope.hostfs import Directory
 from layerscope.hostfs.folder import Folder
@@ -39,14 +40,6 @@ _LATEST = (1 << 63) - 1
 _MOST_DEFERRED = 100_000
 _OF_THE_HOST = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Labels that the host's own security modules set."""
-_TYPES = {
-    "0": modes.S_IFREG,
-    "2": modes.S_IFLNK,
-    "3": modes.S_IFCHR,
-    "4": modes.S_IFBLK,
-    "5": modes.S_IFDIR,
-    "6": modes.S_IFIFO,
-}
 KIND_NAMES = {
     modes.S_IFREG: "a file",
     modes.S_IFLNK: "a symlink",
@@ -141,7 +134,7 @@ class MetadataCheck:
         if header.type == "1":
             if not self._is_linked(header, stat):
                 return
-        elif _TYPES.get(header.type) != modes.S_IFMT(stat.st_mode):
+        elif MODE_OF_TYPE.get(header.type) != modes.S_IFMT(stat.st_mode):
             self._findings.add(path, "type", _recorded_kind(header), _found_kind(stat))
             return
         if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode) and len(self._deferred) < _MOST_DEFERRED:
@@ -319,7 +312,7 @@ class MetadataCheck:
 def _recorded_kind(header: BriefHeader) -> str:
     if header.type == "1":
         return f"a hard link to /{header.linkname.removeprefix('./').strip('/')}"
-    return KIND_NAMES.get(_TYPES.get(header.type, 0), f"an entry of type {header.type!a}")
+    return KIND_NAMES.get(MODE_OF_TYPE.get(header.type, 0), f"an entry of type {header.type!a}")
 
 
 def _found_kind(stat: os.stat_result) -> str:

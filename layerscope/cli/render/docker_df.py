@@ -13,7 +13,7 @@ from layerscope.formats.gotime import format_rfc3339
 from layerscope.formats.units import human_size
 
 if TYPE_CHECKING:
-    from layerscope.model.disk_usage import CacheUsage, DiskUsage
+    from layerscope.model.docker_df import CacheUsage, DiskUsage
     from layerscope.model.subject import ContainerUsage, ImageUsage
 
 Table = tuple[str, tuple[str, ...], list[list[str]]]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from layerscope.errors import RootError
 from layerscope.formats.escape import escape
 from layerscope.hostfs import Directory
-from layerscope.model.container import Container
+from layerscope.model.container import Container, container_without_record
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, digest_of, hex_of
 from layerscope.model.image import Image, Layer
 from layerscope.model.level import Level, Role
@@ -22,7 +22,6 @@ from layerscope.model.root import Daemon
 from layerscope.model.volume import Volume
 from layerscope.stores.bare.overlay_mounts import Placed, overlay_mounts, placed_mount
 from layerscope.stores.base import StoreFacts
-from layerscope.stores.docker.containers import UNKNOWN
 
 NAME = "overlay"
 
@@ -71,27 +70,8 @@ class BareStore:
         if self.overlay.upper is None:
             return ()
         return (
-            Container(
-                id=ContainerID(hex_of(self._digest)),
-                name=NAME,
-                image="",
-                image_id=None,
-                command="",
-                created=None,
-                started_at=None,
-                finished_at=None,
-                state=UNKNOWN,
-                unclean=False,
-                exit_code=None,
-                driver=self.driver,
-                log_path=None,
-                log_size=None,
-                mounts=(),
-                labels={},
-                mount_id=self._cache_id(len(self.overlay.levels)),
-                init_id=None,
-                chain_id=None,
-                config={},
+            container_without_record(
+                ContainerID(hex_of(self._digest)), self.driver, self._cache_id(len(self.overlay.levels)), name=NAME
             ),
         )
 

@@ -23,13 +23,12 @@ import msgspec
 
 from layerscope.formats.gotime import format_rfc3339
 from layerscope.hostfs import Directory
-from layerscope.model.container import Container, Mount
+from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import ContainerID, ImageID, is_digest, is_file_name
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.containerd.metadata import ContainerRecord, ImageRecord
 from layerscope.stores.containerd.snapshots import Snapshots
 from layerscope.stores.containerd.stack import Member, top_chain_id
-from layerscope.stores.docker.containers import UNKNOWN
 from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.record import Fault, read_bytes, shown
 from layerscope.stores.moment import nanoseconds

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from layerscope.model.container import Container
+from layerscope.model.container import Container, container_without_record
 from layerscope.model.digest import ContainerID, ImageID, is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.containerd.images import StoredImage
@@ -24,7 +24,6 @@ from layerscope.stores.containerd.snapshots import ACTIVE, Snapshot, Snapshots
 from layerscope.stores.containerd.stack import Member, top_chain_id
 from layerscope.stores.docker.containers import (
     NOT_LOADED,
-    UNKNOWN,
     ContainerConfig,
     LayersOf,
     image_id_of,
@@ -108,27 +107,12 @@ def nameless_containers(snapshots: Snapshots, driver: str) -> tuple[Container, .
         stack = snapshots.chain(key)
         init = next((one for one in stack if one.key == f"{key}-init"), None)
         found.append(
-            Container(
-                id=ContainerID(key),
-                name="",
-                image="",
-                image_id=None,
-                command="",
-                created=None,
-                started_at=None,
-                finished_at=None,
-                state=UNKNOWN,
-                unclean=False,
-                exit_code=None,
-                driver=driver,
-                log_path=None,
-                log_size=None,
-                mounts=(),
-                labels={},
-                mount_id=snapshot.cache_id,
+            container_without_record(
+                ContainerID(key),
+                driver,
+                snapshot.cache_id,
                 init_id=init.cache_id if init else None,
                 chain_id=top_chain_id([Member(one.key, one) for one in stack]),
-                config={},
                 problems=tuple(problem for one in stack for problem in one.problems),
             )
         )

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from layerscope.hostfs import Directory
-from layerscope.model.container import Container, Mount
+from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, hex_of, is_digest, is_hex64
 from layerscope.model.image import Image, Layer
 from layerscope.model.problem import Problem, Severity
@@ -28,7 +28,6 @@ from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_direct
 from layerscope.stores.moment import is_never, nanoseconds
 
 NOT_LOADED = "docker doesn't load this container"
-UNKNOWN = "unknown"
 """The state of a container whose record doesn't tell it; docker has no word for that."""
 
 

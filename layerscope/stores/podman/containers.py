@@ -24,11 +24,10 @@ from typing import Any
 import msgspec
 
 from layerscope.hostfs import Directory
-from layerscope.model.container import Container, Mount
+from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, is_hex64
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.containers import UNKNOWN
 from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.record import Fault, read_bytes, shown, unique
 from layerscope.stores.moment import nanoseconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from layerscope.analysis.sizes import walked_size
-from layerscope.model.disk_usage import CacheUsage, DiskUsage, VolumeUsage
+from layerscope.model.docker_df import CacheUsage, DiskUsage, VolumeUsage
 from layerscope.services.session import Session
 from layerscope.stores.docker.buildkit import BuildCacheRecord, shared_records
 from layerscope.stores.docker.store import DockerStore

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class DiskUse:
+class DiskShare:
     """Bytes on disk of one level of whole trees; None where it isn't told.
 
     ``referenced``: all that its tree reaches, shared with other levels or not. ``exclusive``: what it alone holds.
