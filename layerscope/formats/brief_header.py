@@ -18,6 +18,7 @@ from layerscope.formats.tarsplit import MAX_HEADERS, FileEntry, Segment
 
 _PLAIN = struct.Struct("100s8s8s8s12s12s8x1s100s8s64x8s8s155s12x")
 _MAGIC = b"ustar\x0000"
+_GNU_MAGIC = b"ustar  \x00"
 _TYPES = {bytes((letter,)): chr(letter) for letter in b"0123456"}
 _NO_XATTRS: dict[str, bytes] = {}
 _MOST_NUMBERS = 4096
@@ -83,7 +84,9 @@ def _plain(raw: bytes, start: int, numbers: dict[bytes, int]) -> BriefHeader | N
     fields = _PLAIN.unpack_from(raw, start)
     name, mode, uid, gid, size, mtime, letter, link, magic, major, minor, prefix = fields
     kind = _TYPES.get(letter)
-    if kind is None or magic != _MAGIC or (kind == "0" and raw[start + 99 : start + 100] == b"/"):
+    if kind is None or (kind == "0" and raw[start + 99 : start + 100] == b"/"):
+        return None
+    if magic != _MAGIC and (magic != _GNU_MAGIC or prefix[0] or prefix[12]):  # GNU keeps two times where a prefix is
         return None
     try:
         if len(numbers) > _MOST_NUMBERS:
@@ -102,6 +105,7 @@ def _plain(raw: bytes, start: int, numbers: dict[bytes, int]) -> BriefHeader | N
     except ValueError:
         return None
     linkname = link.partition(b"\0")[0].decode("utf-8", "surrogateescape") if link[0] else ""
+    path = path.removeprefix("./")
     if "/." in path or "//" in path or path[:1] in (".", "/") or not path:
         path = posixpath.normpath("/" + path.lstrip("/"))[1:]
     elif path[-1] == "/":

@@ -6,7 +6,9 @@ import base64
 import gzip
 import io
 import json
+import os
 import posixpath
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -32,7 +34,40 @@ def in_brief(tar: bytes) -> tuple[list[BriefHeader], list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.name.removesuffix(".tar.gz"))
 def test_a_brief_header_is_what_tarfile_reads(vector: Path) -> None:
-    tar = gzip.decompress(vector.read_bytes())
+    compare(gzip.decompress(vector.read_bytes()))
+
+
+@pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "pax"])
+def test_headers_of_gnu_tar(tmp_path: Path, form: str) -> None:
+    top = tmp_path / "top"
+    long_names = [] if form == "v7" else ["deep/er/" + "long" * 20, "deep/" + "n" * 95]
+    for name in ("plain", "deep/er/file", "späße", *long_names):
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (top / "link").symlink_to("deep/er")
+    os.link(top / "plain", top / "second")
+    words = ["tar", f"--format={form}", "-cf", "-", "-C", str(top), "."]
+    assert compare(subprocess.run(words, check=True, capture_output=True).stdout) == 8 + len(long_names)
+
+
+@pytest.mark.parametrize("place", [345, 357])
+def test_times_of_gnu_tar_are_no_front_of_a_name(place: int) -> None:
+    """Incremental archives keep the times of access and change where other forms have the front of a long name."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    block = bytearray(out.getvalue()[:512])
+    block[place : place + 12] = b"14733325346\0"
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    archive = bytes(block) + bytes(1024)
+    named = subprocess.run(["tar", "-tf", "-"], input=archive, check=True, capture_output=True).stdout.decode()
+    assert [header.path for header in in_brief(archive)[0]] == named.split() == ["file"]
+
+
+def compare(tar: bytes) -> int:
+    """The headers in brief against Python's reader; how many there are."""
     found, damaged = in_brief(tar)
     assert damaged == []
     with tarfile.open(fileobj=io.BytesIO(tar), encoding="utf-8", errors="surrogateescape") as witness:
@@ -49,6 +84,7 @@ def test_a_brief_header_is_what_tarfile_reads(vector: Path) -> None:
             assert (header.devmajor, header.devminor) == (member.devmajor, member.devminor)
         attributes = {key for key in member.pax_headers if key.startswith("SCHILY.xattr.")}
         assert {f"SCHILY.xattr.{key}" for key in header.xattrs} == attributes
+    return len(found)
 
 
 def test_a_damaged_header_costs_its_own_entry() -> None:
