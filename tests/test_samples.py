@@ -240,6 +240,21 @@ def test_diff_as_program(sample: Sample) -> None:
         assert [f"{change['kind']} {change['path']}" for change in sample.json("diff", name)] == wanted
 
 
+def test_directories_on_the_way_to_a_change_have_their_levels(sample: Sample) -> None:
+    """A line that stands for what is below it names the levels that hold the directory, too."""
+    seen = 0
+    for container in sample.truth("inspect-containers"):
+        mounted = container["GraphDriver"]["Data"]
+        paths = [mounted["UpperDir"], *mounted["LowerDir"].split(":")]
+        tops = [sample.root / path.removeprefix("/var/lib/docker/") for path in paths]
+        for change in sample.json("diff", container["Id"]):
+            if change["reason"] == "ancestor":
+                seen += 1
+                holding = [len(tops) - place for place, top in enumerate(tops) if (top / change["path"][1:]).is_dir()]
+                assert (change["level"], change["level_below"]) == (len(tops), holding[1])
+    assert seen
+
+
 def test_corrected_diff_has_what_the_layer_tar_has(sample: Sample) -> None:
     """``committed`` is a commit of ``editor``: its top layer's tar lists what the container's layer holds."""
     saved = sample.truth("save-layers")["layerscope/committed:1.0"]["layers"][-1]["entries"]

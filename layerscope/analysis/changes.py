@@ -174,16 +174,16 @@ class _Comparison:
         self._rule = rule
         self._detail = detail
         self._changes: dict[str, Change] = {}
-        self._opaque: dict[str, tuple[int, int]] = {}
+        self._opaque: set[str] = set()
 
     def run(self, cancelled: Callable[[], bool] = lambda: False) -> list[Change]:
         while self._pairs and not cancelled():
             self._compare(*self._pairs.pop())
         while self._added and not cancelled():
             self._add_members(self._added.pop())
+        self._add_ancestors()
         if self._detail:
             self._find_levels()
-        self._add_ancestors()
         return [self._changes[path] for path in sort_paths(self._changes)]
 
     def _note(self, change: Change) -> None:
@@ -251,12 +251,12 @@ class _Comparison:
             self._added.append(child)
         else:
             self._pairs.append((below, child))
-            self._note_opaque(child, after.part.level, before.part.level)
+            self._note_opaque(child)
 
-    def _note_opaque(self, child: MergedDirectory, level: int, below: int) -> None:
+    def _note_opaque(self, child: MergedDirectory) -> None:
         """An opaque directory that is listed for its members is listed for its own mark."""
         if self._detail and child.path not in self._changes and child.parts[0].is_opaque:
-            self._opaque[child.path] = (level, below)
+            self._opaque.add(child.path)
 
     def _removed(
         self, directory: MergedDirectory, name: str, before: Found, reason: Reason, hidden_by: int | None
@@ -302,9 +302,23 @@ class _Comparison:
         for parent in {path.rpartition("/")[0] for path in self._changes}:
             while parent and parent not in self._changes:
                 reason = Reason.OPAQUE if parent in self._opaque else Reason.ANCESTOR
-                level, below = self._opaque.get(parent, (None, None))
+                below, level = (served(view, parent)[0] if self._detail else None for view in self._views)
                 self._note(Change(parent, ChangeKind.CHANGED, reason, None, None, level, below))
                 parent = parent.rpartition("/")[0]
+
+
+def served(view: MergedView, path: str) -> tuple[int | None, int | None]:
+    """The level that serves a path, and its apparent bytes (None for a directory); both None where it isn't there."""
+    try:
+        place = view.place(path)
+        if not place.name:
+            return place.directory.level, None
+        found = place.directory.lookup(place.name)
+        if found is None:
+            return None, None
+        return found.part.level, None if found.kind == "d" else found.part.directory.stat(place.name).st_size
+    except OSError:
+        return None, None
 
 
 class _ChangedBytes(_Comparison):

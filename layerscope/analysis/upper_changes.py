@@ -25,7 +25,7 @@ import os
 import stat as modes
 from collections.abc import Iterator, Sequence
 
-from layerscope.analysis.changes import sort_paths
+from layerscope.analysis.changes import served, sort_paths
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, is_whiteout_device
 from layerscope.model.change import Change, ChangeKind, Reason
 from layerscope.model.entry import EntryState
@@ -198,29 +198,13 @@ def _describe(view: MergedView, changes: dict[str, Change]) -> None:
     top = view.levels[-1].number
     below = view.cut(top - 1)
     for path, change in changes.items():
-        if change.reason is Reason.ANCESTOR:
-            continue
         change.level = top
-        change.level_below, change.size_below = _facts(below, path)
+        change.level_below, change.size_below = served(below, path)
         if change.kind is ChangeKind.DELETED:
             continue
-        change.size = _facts(view, path)[1]
-        if change.kind is ChangeKind.CHANGED and change.reason is not Reason.OPAQUE:
+        change.size = served(view, path)[1]
+        if change.kind is ChangeKind.CHANGED and change.reason not in (Reason.OPAQUE, Reason.ANCESTOR):
             change.reason = _reason(view, path)
-
-
-def _facts(view: MergedView, path: str) -> tuple[int | None, int | None]:
-    """The level that serves a path and its size; both None if there is nothing, the size of a directory too."""
-    try:
-        place = view.place(path)
-        if not place.name:
-            return place.directory.level, None
-        found = place.directory.lookup(place.name)
-        if found is None:
-            return None, None
-        return found.part.level, found.part.directory.stat(place.name).st_size
-    except OSError:
-        return None, None
 
 
 def _reason(view: MergedView, path: str) -> Reason:
