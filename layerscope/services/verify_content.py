@@ -136,7 +136,7 @@ def _record(store: ContainerdStore, content: Content, digest: str) -> BlobRecord
     assert root is not None
     algorithm, _, name = digest.partition(":")
     folder = root.enter(FOLDER).enter("blobs").enter(algorithm)
-    return BlobRecord(digest, content.path_of(digest), partial(folder.open, name))
+    return BlobRecord(digest, content.path_of(digest), partial(folder.open, name), content.recorded_size(digest))
 
 
 def _image_ids(store: ContainerdStore, subject: Subject | None) -> frozenset[str] | None:

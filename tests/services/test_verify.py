@@ -286,6 +286,9 @@ def test_damage_in_a_containerd_store_is_named(containerd_samples: Path, tmp_pat
         blob = [one for one in found if one.chain_id is None and one.image is None]
         assert [(one.ok, one.findings[0].subject) for one in blob] == [(False, "digest")]
         assert blob[0].findings[0].recorded == f"sha256:{small.name}"
+    os.truncate(small, 1 << 40)  # which would take minutes to read
+    (endless,) = (one for one in verdicts(root / "docker", deep=False) if one.chain_id is None and one.image is None)
+    assert (endless.ok, endless.findings[0].subject) == (False, "length")
     (files / "extra").touch()
     assert ("/extra", "added") in told(verdicts(root / "docker"))
     assert ("/extra", "added") not in told(verdicts(root / "docker", deep=False))

@@ -26,15 +26,21 @@ from layerscope.model.tree import LayerDirectory
 from layerscope.model.verdict import Finding
 
 _PIECE = 1 << 20
+_SLACK = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """One blob: ``open_blob`` gives its file, which lies at ``path`` (as problems tell it). ``digest`` is its name."""
+    """One blob: ``open_blob`` gives its file, which lies at ``path`` (as problems tell it). ``digest`` is its name.
+
+    ``size``: its bytes by its record; None if nothing tells. A file that is far longer isn't read: there is no end to
+    how long a sparse one can be made.
+    """
 
     digest: str
     path: str
     open_blob: Callable[[], BinaryIO]
+    size: int | None = None
 
 
 class _Hashed(io.RawIOBase):
@@ -66,11 +72,20 @@ def check_blob(blob: BlobRecord, *, progress: Callable[[int], None] = lambda don
     """Hash a blob. Raises nothing."""
     try:
         with blob.open_blob() as file:
+            if overlong := _overlong(blob, file):
+                return Part(overlong)
             hashed = _Hashed(file, blob.digest.partition(":")[0], progress)
             hashed.finish()
     except OSError as error:
         return Part((Finding(blob.path, "blob", f"a file of digest {blob.digest}", said(error)),), size_bytes=0)
     return Part(tuple(_digest_findings(blob, hashed)), size_bytes=hashed.length)
+
+
+def _overlong(blob: BlobRecord, file: BinaryIO) -> tuple[Finding, ...]:
+    length = os.fstat(file.fileno()).st_size
+    if blob.size is None or length <= blob.size + _SLACK:
+        return ()
+    return (Finding(blob.path, "length", f"{blob.size} bytes", f"{length} bytes"),)
 
 
 def _digest_findings(blob: BlobRecord, hashed: _Hashed) -> Iterator[Finding]:
@@ -116,6 +131,8 @@ def _compared(
     check = MetadataCheck(Places(top), rules, findings) if deep else None
     places = Places(top)
     with blob.open_blob() as file:
+        if overlong := _overlong(blob, file):
+            return Part(overlong)
         packed = _Hashed(file, blob.digest.partition(":")[0], progress)
         _, plain = decompressed(packed)  # type: ignore[arg-type]
         tar = _Hashed(plain, "sha256")

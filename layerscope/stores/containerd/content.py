@@ -213,6 +213,11 @@ class Content:
         match = _DIGEST.fullmatch(digest)
         return f"{self._blobs.path}/{digest.replace(':', '/')}" if match else self._blobs.path
 
+    def recorded_size(self, digest: str) -> int | None:
+        """The bytes that a blob has by the namespace's record of it; None if nothing tells."""
+        record = self._records.get(digest) if self._records is not None else None
+        return None if record is None else record.size
+
     def state(self, digest: str) -> BlobState:
         """Whether a blob is there."""
         if self._records is None:
@@ -226,8 +231,8 @@ class Content:
         digest = descriptor.digest if descriptor else None
         if descriptor is None or digest is None or not _DIGEST.fullmatch(digest):
             return None
-        record = self._records.get(digest) if self._records is not None else None
-        size = record.size if record is not None and record.size is not None else descriptor.size
+        recorded = self.recorded_size(digest)
+        size = descriptor.size if recorded is None else recorded
         return Blob(digest, descriptor.media_type or "", max(size or 0, 0), self.state(digest))
 
     # ------------------------------------------------------------------ what blobs hold
