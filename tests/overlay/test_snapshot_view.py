@@ -383,9 +383,9 @@ def test_a_container_over_its_image_and_not_over_its_init_layer(tmp_path: Path) 
     ]
     lines = [(str(c.kind), c.path, c.level, c.level_below) for c in docker_changes(view.cut(2), view)]
     assert lines == [
-        ("C", "data", None, None),
+        ("C", "data", 3, 1),
         ("D", "data/gone", 3, 1),
-        ("C", "etc", None, None),
+        ("C", "etc", 3, 2),
         ("C", "etc/motd", 3, 1),
     ]
     assert docker_change_bytes(view.cut(2), view) == len("changed")
