@@ -10,10 +10,16 @@ instead of a loop over bytes. Bits are reflected: bit 0 of the integer is the fi
 Long input is first brought down to one row without folding: x^(4q) + x^(3q) + x^q + 1 = (x^(3q) + 1)(x^q + 1), so
 moving a row of 64q bits onto the next one takes two shifts and two XORs of its length.
 
+What that leaves, and short input, is folded along a chain of lengths that a fold takes exactly from one to the next.
+L + 60q bits, q at most L / 64, become L: all but the last 64q are moved onto those, and the x^(4q) term sticks out by
+4q at the front. A message is filled up at the front, with zeros, to a length of the chain.
+
 Source: Go hash/crc64, table ISO; vbatts/tar-split tar/storage/entry.go.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_left
 
 _ONES = (1 << 64) - 1
 _BLOCK = 32 * 1024 - 8
@@ -35,7 +41,8 @@ class Crc64:
 
     def __init__(self, data: bytes = b"") -> None:
         self._register = _ONES
-        self.update(data)
+        if data:
+            self.update(data)
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take in more bytes."""
@@ -87,17 +94,33 @@ def _last_row(register: int, rows: memoryview) -> bytes:
 
 def _advance(register: int, block: memoryview) -> int:
     """The register after ``block``: the remainder of (register, block, 64 zero bits) by the polynomial."""
-    message = int.from_bytes(block, "little") ^ register
     bits = len(block) * 8 + 64
-    while bits > 64:
-        # 64q bits stay as they are, the ones sent before them are moved onto them. Where more than 60q are moved, the
-        # x^(4q) term sticks out at the front; a next round, of half the q, takes it in with the rest.
-        q = 1 << max(0, (bits // 124).bit_length() - 1)
-        moved = bits - 64 * q
-        front = message & ((1 << moved) - 1)
-        message >>= moved
-        bits = max(64 * q, moved + 4 * q)
-        message <<= bits - 64 * q
-        gap = bits - moved
-        message ^= (front << gap) ^ (front << (gap - q)) ^ (front << (gap - 3 * q)) ^ (front << (gap - 4 * q))
+    start = bisect_left(_STARTS, bits)
+    message = (int.from_bytes(block, "little") ^ register) << (_STARTS[start] - bits)
+    for mask, kept, q, q3 in _FOLDS[start]:
+        front = message & mask
+        message = (message ^ front) >> kept
+        front ^= front << q
+        message ^= front ^ (front << q3)
     return message
+
+
+_Fold = tuple[int, int, int, int]
+"""What is moved, as a mask; 60q, by which the rest goes to the front; q; 3q."""
+
+
+def _folds() -> tuple[list[int], list[tuple[_Fold, ...]]]:
+    """The lengths, in bits, at which folding can begin, ascending, and the folds from each of them down to 64 bits."""
+    starts: dict[int, tuple[_Fold, ...]] = {64: ()}
+    length = 64
+    while length < (_BLOCK + 8) * 8:
+        q = 1
+        while q <= length // 64:
+            fold = ((1 << (length - 4 * q)) - 1, 60 * q, q, 3 * q)
+            starts.setdefault(length + 60 * q, (fold, *starts[length]))
+            q *= 2
+        length += 30 * q
+    return sorted(starts), [starts[bits] for bits in sorted(starts)]
+
+
+_STARTS, _FOLDS = _folds()

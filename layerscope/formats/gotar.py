@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from layerscope.formats.tarheader import BLOCK
 
@@ -36,8 +37,10 @@ _PLAIN_REST = bytes(_NAME) + b"ustar\00000" + bytes(2 * _OWNER) + b"0000000\0" *
 _PLAIN_SUM = sum(_PLAIN_REST) + sum(b" " * 8) + ord("0")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+_NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
+
+
+class Member(NamedTuple):
     """One member of a tar, its texts as bytes.
 
     ``name`` of a directory ends in a slash. ``type`` is the tar's letter. ``mode`` is written as it is, so type bits
@@ -57,7 +60,7 @@ class Member:
     gname: bytes = b""
     devmajor: int = 0
     devminor: int = 0
-    xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
+    xattrs: Mapping[bytes, bytes] = _NO_XATTRS
 
 
 def header_blocks(member: Member) -> bytes:

@@ -21,7 +21,8 @@ from __future__ import annotations
 import posixpath
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from layerscope.errors import CorruptError
 
@@ -34,8 +35,7 @@ _SPARSE_FORMATS = frozenset({"0.0", "0.1", "1.0"})
 _INT64 = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class TarHeader:
+class TarHeader(NamedTuple):
     """One entry of a tar, with all metadata that its headers hold.
 
     ``name`` and ``linkname`` are as recorded (``./a``, ``dir/``), decoded with surrogateescape. ``type`` is the tar's
@@ -165,7 +165,7 @@ def _merge(
     name = records.get("path", name) if long_name is None else long_name
     linkname = records.get("linkpath", linkname) if long_link is None else long_link
     stored_size = _decimal(records["size"], "size") if "size" in records else number(size, "size")
-    content_size, name = _sparse(records, stored_size, name)
+    content_size, name = _sparse(records, stored_size, name) if records else (stored_size, name)
     type_ = _text(kind)
     if type_ == "\0":
         type_ = "5" if name.endswith(b"/") else "0"
@@ -180,16 +180,16 @@ def _merge(
     return TarHeader(
         name=_text(name),
         type=type_,
-        mode=number(mode, "mode"),
-        uid=_decimal(records["uid"], "uid") if "uid" in records else number(uid, "uid"),
-        gid=_decimal(records["gid"], "gid") if "gid" in records else number(gid, "gid"),
+        mode=_repeated(mode, "mode"),
+        uid=_decimal(records["uid"], "uid") if "uid" in records else _repeated(uid, "uid"),
+        gid=_decimal(records["gid"], "gid") if "gid" in records else _repeated(gid, "gid"),
         size=content_size,
         mtime_ns=_pax_time(records["mtime"]) if "mtime" in records else number(mtime, "mtime") * 1_000_000_000,
         linkname=_text(linkname),
         uname=_text(records.get("uname", b"" if plain else _string(uname))),
         gname=_text(records.get("gname", b"" if plain else _string(gname))),
-        devmajor=0 if plain else number(major, "devmajor"),
-        devminor=0 if plain else number(minor, "devminor"),
+        devmajor=0 if plain else _repeated(major, "devmajor"),
+        devminor=0 if plain else _repeated(minor, "devminor"),
         pax=records,
         stored_size=stored_size,
     )
@@ -228,15 +228,19 @@ def _sparse(records: dict[str, bytes], stored_size: int, name: bytes) -> tuple[i
 
 def _check_sum(block: bytes, field: bytes, position: int) -> None:
     """The sum of all bytes, the checksum's own taken as blanks; old writers summed signed bytes."""
-    others = block[:148] + block[156:]
-    unsigned = sum(others) + 8 * 32
+    unsigned = sum(block) - sum(field) + 8 * 32
     recorded = number(field, "checksum")
-    if recorded != unsigned and recorded != unsigned - 256 * sum(byte > 127 for byte in others):
+    if recorded == unsigned:
+        return
+    if recorded != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise CorruptError(f"tar header at {position}: checksum {recorded}, expected {unsigned}")
 
 
 def number(field: bytes, name: str) -> int:
     """A number field, octal or base 256; ``name`` is for the CorruptError that it may raise."""
+    digits = field.strip(b" \0")
+    if not digits.strip(b"01234567"):
+        return int(digits, 8) if digits else 0
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ~(0x80 << (8 * (len(field) - 1)))
         if field[0] & 0x40:
@@ -244,15 +248,14 @@ def number(field: bytes, name: str) -> int:
         if not -_INT64 <= value < _INT64:
             raise CorruptError(f"tar header: {name} doesn't fit 64 bits")
         return value
-    digits = _string(field.strip(b" \0"))
-    if not digits:
-        return 0
-    try:
-        if digits.isdigit():
-            return int(digits, 8)
-    except ValueError:
-        pass
+    digits = _string(digits)
+    if not digits.strip(b"01234567"):
+        return int(digits, 8)
     raise CorruptError(f"tar header: {name} is {field!r}, expected octal digits")
+
+
+_repeated = lru_cache(1024)(number)
+"""For the fields that are alike in most headers."""
 
 
 def _decimal(value: bytes, name: str) -> int:

@@ -6,7 +6,7 @@ How headers are grouped: :mod:`layerscope.formats.tarstream`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from layerscope.errors import CorruptError
 from layerscope.formats.byte_source import ByteSource
@@ -100,7 +100,7 @@ def _member(header: TarHeader, blocks: bytes, reader: _Reader) -> TarMember:
     if header.type == "S":
         size, pairs = old_pieces(blocks[-BLOCK:], reader.read)
         pieces = placed(pairs, size, reader.position, header.stored_size)
-        return TarMember(replace(header, size=size), reader.position, pieces)
+        return TarMember(header._replace(size=size), reader.position, pieces)
     start = reader.position
     if header.size == header.stored_size and "GNU.sparse.major" not in header.pax:
         return TarMember(header, start)

@@ -46,6 +46,17 @@ def _open_for_reading(path: str, flags: int, dir_fd: int | None = None) -> int:
         return os.open(path, flags, dir_fd=dir_fd)
 
 
+def _xattr(entry: str | int, key: str, *, follow: bool = True) -> bytes | None:
+    try:
+        return os.getxattr(entry, key, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in _NO_XATTR:
+            return None
+        raise
+    except AttributeError:  # pragma: no cover - macOS has no os.getxattr
+        return None
+
+
 def _check(name: str) -> None:
     if not is_file_name(name):
         if len(name) > 255:
@@ -183,22 +194,28 @@ class Directory:
     def scan(self) -> list[tuple[str, Kind]]:
         """Name and kind of each entry, in no order."""
         entries: list[tuple[str, Kind]] = []
+        with self.listed() as scan:
+            for entry in scan:
+                if entry.is_file(follow_symlinks=False):
+                    kind: Kind = "f"
+                elif entry.is_dir(follow_symlinks=False):
+                    kind = "d"
+                else:
+                    kind = "l" if entry.is_symlink() else "o"
+                entries.append((entry.name, kind))
+        return entries
+
+    @contextmanager
+    def listed(self) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """The entries themselves, in no order, for what would cost too much by :meth:`scan` and :meth:`stats`."""
         with self.held() as fd:
             # A descriptor of its own: two scans of one open file description would share the position.
             reading = _open_for_reading(".", os.O_DIRECTORY, dir_fd=fd)
         try:
-            with os.scandir(reading) as scan:
-                for entry in scan:
-                    if entry.is_file(follow_symlinks=False):
-                        kind: Kind = "f"
-                    elif entry.is_dir(follow_symlinks=False):
-                        kind = "d"
-                    else:
-                        kind = "l" if entry.is_symlink() else "o"
-                    entries.append((entry.name, kind))
+            with os.scandir(reading) as entries:
+                yield entries
         finally:
             os.close(reading)
-        return entries
 
     def names(self) -> list[str]:
         """The names in this directory, sorted by their bytes; empty if it doesn't exist."""
@@ -293,14 +310,25 @@ class Directory:
         """
         fd = self._open_regular(name)
         try:
-            if os.fstat(fd).st_size > limit:
-                raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
-            data = os.read(fd, limit + 1) if limit < _ONE_READ else b""
-            while len(data) <= limit and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):
-                data += more
+            return self._all_of(fd, name, limit)
         finally:
             os.close(fd)
-        if len(data) > limit:
+
+    def read_with_xattr(self, name: str, limit: int, key: str) -> tuple[bytes, bytes | None]:
+        """What :meth:`read` and :meth:`xattr` give of the regular file ``name``, for the price of opening it once."""
+        fd = self._open_regular(name)
+        try:
+            return self._all_of(fd, name, limit), _xattr(fd, key)
+        finally:
+            os.close(fd)
+
+    def _all_of(self, fd: int, name: str, limit: int) -> bytes:
+        size, data = os.fstat(fd).st_size, b""
+        while len(data) <= limit >= size and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):
+            data += more
+            if len(data) == size:
+                break
+        if max(size, len(data)) > limit:
             raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
         return data
 
@@ -308,17 +336,8 @@ class Directory:
         """One extended attribute of an entry ("" = this directory), None if absent or not readable."""
         if name:
             _check(name)
-        fd = self._acquire()
-        try:
-            return os.getxattr(f"/proc/self/fd/{fd}/{name}", key, follow_symlinks=not name)
-        except OSError as error:
-            if error.errno in _NO_XATTR:
-                return None
-            raise
-        except AttributeError:  # pragma: no cover - macOS has no os.getxattr
-            return None
-        finally:
-            self._release()
+        with self.held() as fd:
+            return _xattr(f"/proc/self/fd/{fd}/{name}", key, follow=not name)
 
     def xattr_names(self, name: str = "") -> frozenset[str]:
         """The names of all extended attributes of an entry ("" = this directory) that this user can see."""

@@ -13,7 +13,8 @@ import errno
 import os
 import stat as modes
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from layerscope.errors import CorruptError
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override
@@ -25,8 +26,7 @@ _NOT_TAKEN = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM}
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What a member says beside its name and content; ``stat`` has owner, permissions, type and device number."""
 
     stat: OverrideStat
@@ -56,7 +56,7 @@ class Keeper:
         self.side_record: dict[str, SideEntry] = {}
         self.refused: set[str] = set()
 
-    def on_open(self, fd: int, path: str, attributes: Attributes) -> None:
+    def on_open(self, fd: int, place: Place, name: bytes, attributes: Attributes) -> None:
         """Attributes of an open regular file or directory; not the time, which everything else changes again."""
         stat, xattrs = attributes.stat, attributes.xattrs or {}
         if self._abilities.owners:
@@ -68,7 +68,7 @@ class Keeper:
         least = 0o700 if modes.S_ISDIR(os.fstat(fd).st_mode) else 0o600
         os.fchmod(fd, stat.permissions & 0o777 | least)
         if not self._abilities.user_xattrs:
-            self.side_record[path] = SideEntry(stat, dict(xattrs))
+            self.side_record[place.path_of(name)] = SideEntry(stat, dict(xattrs))
             return
         os.setxattr(fd, OVERRIDE_STAT, stat.encode())
         for key, value in xattrs.items():
@@ -122,7 +122,7 @@ class Keeper:
         if kept is None:
             return attributes
         stat = attributes.stat
-        return replace(attributes, stat=replace(kept, uid=stat.uid, gid=stat.gid, permissions=stat.permissions))
+        return attributes._replace(stat=replace(kept, uid=stat.uid, gid=stat.gid, permissions=stat.permissions))
 
     def same_as(self, path: str, target: str) -> None:
         """What the side record says of ``path`` holds for ``target``, too: they are one file."""

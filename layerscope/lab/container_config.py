@@ -6,7 +6,7 @@ api/types/container/hostconfig.go; seen with 20.10.24.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -57,11 +57,12 @@ def container_config(
     network: str,
     os: str,
     volumes: Mapping[str, str] = _NO_VOLUMES,
+    named: Collection[str] = (),
 ) -> bytes:
     """The text of ``config.v2.json``.
 
     ``config`` is the container's ``Config``, ``name`` without a slash, ``volumes`` the names of volumes by the path
-    where they are mounted.
+    where they are mounted, ``named`` those of them that were asked for by name.
     """
     command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     return go_json(
@@ -98,7 +99,9 @@ def container_config(
             "RestartCount": 0,
             "HasBeenStartedBefore": False,
             "HasBeenManuallyStopped": False,
-            "MountPoints": {path: _volume(path, volumes[path]) for path in sorted(volumes, key=str.encode)},
+            "MountPoints": {
+                path: _volume(path, volumes[path], volumes[path] in named) for path in sorted(volumes, key=str.encode)
+            },
             "SecretReferences": None,
             "ConfigReferences": None,
             "AppArmorProfile": "",
@@ -113,7 +116,7 @@ def container_config(
     )
 
 
-def _volume(path: str, name: str) -> dict[str, Any]:
+def _volume(path: str, name: str, named: bool) -> dict[str, Any]:
     return {
         "Source": "",
         "Destination": path,
@@ -121,7 +124,8 @@ def _volume(path: str, name: str) -> dict[str, Any]:
         "Name": name,
         "Driver": "local",
         "Type": "volume",
-        "Spec": {},
+        **({"Relabel": "z"} if named else {}),
+        "Spec": {"Type": "volume", "Source": name, "Target": path} if named else {},
         "SkipMountpointCreation": False,
     }
 
@@ -133,7 +137,7 @@ def _network_settings(network: str) -> dict[str, Any]:
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
-        "Networks": {network: _NO_ENDPOINT},
+        "Networks": {"bridge" if network == "default" else network: _NO_ENDPOINT},
         "Service": None,
         "Ports": None,
         "SandboxKey": "",
@@ -144,11 +148,11 @@ def _network_settings(network: str) -> dict[str, Any]:
     }
 
 
-def host_config(network: str) -> bytes:
-    """The text of ``hostconfig.json``: docker's defaults."""
+def host_config(network: str, volumes: Mapping[str, str] = _NO_VOLUMES) -> bytes:
+    """The text of ``hostconfig.json``: docker's defaults, and volumes that were asked for by name."""
     return go_json(
         {
-            "Binds": None,
+            "Binds": [f"{name}:{path}" for path, name in volumes.items()] or None,
             "ContainerIDFile": "",
             "LogConfig": {"Type": "json-file", "Config": {}},
             "NetworkMode": network,

@@ -10,24 +10,26 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from layerscope.errors import CommitError, UsageError
-from layerscope.lab.anonymous_volumes import make_working_directory, stage_volumes
 from layerscope.lab.container_config import container_config, host_config
 from layerscope.lab.containers import open_overlay
 from layerscope.lab.init_layer import fill_init_layer
 from layerscope.lab.layer import MOST_LAYERS, make_layer_directory, recorded_cache_id
-from layerscope.lab.records import now, stage_container, stage_mount
+from layerscope.lab.records import stage_container, stage_mount
 from layerscope.lab.root import LabRoot
 from layerscope.lab.run_config import RunConfig, merged
 from layerscope.lab.transaction import Transaction
+from layerscope.lab.volumes import make_working_directory, stage_volumes
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ContainerID
 from layerscope.model.image import Image
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _HOST_NAME_LENGTH = 12
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _FIRST_WORDS = (
     "amber",
     "brisk",
@@ -59,7 +61,16 @@ _LAST_WORDS = (
 
 
 def create_container(
-    root: LabRoot, image: Image, typed: str, name: str = "", command: Sequence[str] = (), network: str = "default"
+    root: LabRoot,
+    image: Image,
+    typed: str,
+    name: str = "",
+    command: Sequence[str] = (),
+    network: str = "default",
+    *,
+    host_name: str = "",
+    labels: Mapping[str, str] = _NOTHING,
+    volumes: Mapping[str, str] = _NOTHING,
 ) -> ContainerID:
     """A new container.
 
@@ -70,9 +81,12 @@ def create_container(
         name: the container's; "" makes one up.
         command: what it would run; empty takes the image's.
         network: docker's name of its network.
+        host_name: what it calls itself; "" takes the beginning of its ID.
+        labels: its own, beside the image's.
+        volumes: names of volumes by the path where each is mounted; one that isn't there is made.
 
     Raises:
-        UsageError: the name isn't one that docker takes.
+        UsageError: the name isn't one that docker takes, or a volume's isn't.
         CommitError: the name is in use, the image is broken, or the disk said no.
     """
     containers = root.store().containers()
@@ -82,14 +96,14 @@ def create_container(
         raise CommitError(f"{doing}: the image {typed} is broken; layerscope doctor tells more")
     if len(image.chain_ids) > MOST_LAYERS:
         raise CommitError(f"{doing}: {typed} has {len(image.chain_ids)} layers, docker takes at most {MOST_LAYERS}")
-    identity = ContainerID(secrets.token_hex(32))
-    mount_id = CacheID(secrets.token_hex(32))
+    identity = ContainerID(root.disk.new_id())
+    mount_id = CacheID(root.disk.new_id())
     init_id = CacheID(f"{mount_id}-init")
     top = image.chain_ids[-1] if image.chain_ids else None
     parent = recorded_cache_id(root.disk, top) if top else None
     if top is not None and parent is None:
         raise CommitError(f"{doing}: the directory of the image's top layer isn't recorded")
-    config = created_config(identity, typed, command, image.config.get("config") or {})
+    config = created_config(identity, typed, command, image.config.get("config") or {}, host_name, labels)
     with Transaction(root.disk, doing) as transaction:
         transaction.note("container", identity)
         make_layer_directory(transaction, init_id, parent)
@@ -98,25 +112,34 @@ def create_container(
         make_layer_directory(transaction, mount_id, init_id)
         with open_overlay(root, mount_id) as overlay:
             config = {**config, "WorkingDir": make_working_directory(overlay, config.get("WorkingDir") or "")}
-            volumes = stage_volumes(root, transaction, overlay, config.get("Volumes") or {})
+            mounted = stage_volumes(root, transaction, overlay, config.get("Volumes") or {}, volumes)
         stage_mount(transaction, identity, mount_id, init_id, top)
-        text = container_config(identity, name, image.id, now(), config, network, image.os or "linux", volumes)
-        files = (("hostconfig.json", host_config(network)), ("config.v2.json", text))
+        created = root.disk.now()
+        text = container_config(
+            identity, name, image.id, created, config, network, image.os or "linux", mounted, set(volumes.values())
+        )
+        files = (("hostconfig.json", host_config(network, volumes)), ("config.v2.json", text))
         stage_container(transaction, identity, files)
         transaction.publish()
     return identity
 
 
 def created_config(
-    identity: ContainerID, typed: str, command: Sequence[str], image_config: Mapping[str, Any]
+    identity: ContainerID,
+    typed: str,
+    command: Sequence[str],
+    image_config: Mapping[str, Any],
+    host_name: str = "",
+    labels: Mapping[str, str] = _NOTHING,
 ) -> RunConfig:
     """The ``Config`` of a new container, as docker's client and daemon make it of an image's."""
     own = {
-        "Hostname": identity[:_HOST_NAME_LENGTH],
+        "Hostname": host_name or identity[:_HOST_NAME_LENGTH],
         "AttachStdout": True,
         "AttachStderr": True,
         "Cmd": list(command) or None,
         "Image": typed,
+        "Labels": dict(labels),
     }
     return merged(own, image_config)
 

@@ -7,25 +7,36 @@ docker's own do, and both engines pass them over.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import errno
 import os
 import secrets
 import stat as modes
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from layerscope.formats.gotime import format_rfc3339
 from layerscope.hostfs import Directory
 from layerscope.hostfs.removal import remove_tree
 from layerscope.hostfs.rename import RENAME_NOREPLACE, renameat2
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 TEMPORARY = ".tmp-"
+_LINK_CHARACTERS = 26
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syncfs = getattr(_libc, "syncfs", None)
+
+
+def now() -> str:
+    """The present time as docker writes it."""
+    text = format_rfc3339(time.time_ns())
+    assert text is not None
+    return text
 
 
 def split(path: str) -> tuple[str, str]:
@@ -35,11 +46,29 @@ def split(path: str) -> tuple[str, str]:
 
 
 class Disk:
-    """Steps in the root ``top``; each is done or raises the OSError of its system call."""
+    """Steps in the root ``top``; each is done or raises the OSError of its system call.
+
+    Names and times that nothing else gives come from here, too: the only two things that differ when the same is done
+    in two roots.
+    """
 
     def __init__(self, top: Directory) -> None:
         self.top = top
 
+    # ------------------------------------------------------------------ what is new each time
+    def new_id(self) -> str:
+        """64 hexadecimal digits that name nothing yet."""
+        return secrets.token_hex(32)
+
+    def new_short_name(self) -> str:
+        """26 characters A-Z2-7 that name nothing in ``l/`` yet."""
+        return base64.b32encode(secrets.token_bytes(17)).decode()[:_LINK_CHARACTERS]
+
+    def now(self) -> str:
+        """The present time as docker writes it."""
+        return now()
+
+    # ------------------------------------------------------------------ where it is
     @contextmanager
     def _held(self, path: str) -> Iterator[tuple[int, str]]:
         """A descriptor of the directory that holds ``path``, and the last name."""

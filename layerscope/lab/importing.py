@@ -128,9 +128,9 @@ class _Loader:
     def _make(self, layer: ArchivedLayer, parent: ChainID | None) -> tuple[Problem, ...]:
         shown = escape(layer.name)[:200]
         with self._archive.open(layer.name) as file:
-            hashed = _Hashed(file)
-            made = self._layers.make(cast(BinaryIO, hashed), parent, shown=shown)
-            if layer.digest is not None and hashed.finish() != layer.digest:
+            hashed = _Hashed(file) if layer.digest is not None else None
+            made = self._layers.make(cast(BinaryIO, hashed or file), parent, shown=shown)
+            if hashed is not None and hashed.finish() != layer.digest:
                 raise CommitError(
                     f"{self._transaction.doing}: {shown} has the digest {hashed.finish()}, expected {layer.digest}"
                 )

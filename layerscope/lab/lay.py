@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from hashlib import sha256
-from typing import Any
 
 from layerscope.errors import CommitError
 from layerscope.formats.gotar import END, Member, header_blocks, padding
 from layerscope.formats.tarheader import TarHeader
 from layerscope.formats.tarsplit_writer import TarSplitWriter
 from layerscope.lab.abilities import Abilities
+from layerscope.lab.alongside import RunningDigest
 from layerscope.lab.layer_writer import LayerWriter
 from layerscope.lab.pack import LayerTar, content_of
 from layerscope.lab.unpack import Unpacked, told_refused
@@ -40,16 +39,15 @@ def lay(tar: LayerTar, top: int, abilities: Abilities, record: TarSplitWriter) -
     """
     writer = LayerWriter(top, abilities)
     try:
-        return _lay(tar, writer, record)
+        with RunningDigest() as digest:
+            return _lay(tar, writer, record, digest)
     except OSError as error:
         raise CommitError(f"cannot make the layer: {os.strerror(error.errno or 0)}") from None
     finally:
         writer.close()
 
 
-def _lay(tar: LayerTar, writer: LayerWriter, record: TarSplitWriter) -> Unpacked:
-    digest = sha256()
-    length = 0
+def _lay(tar: LayerTar, writer: LayerWriter, record: TarSplitWriter, digest: RunningDigest) -> Unpacked:
     for item in tar.items():
         member = item.member
         header = header_blocks(member)
@@ -61,7 +59,6 @@ def _lay(tar: LayerTar, writer: LayerWriter, record: TarSplitWriter) -> Unpacked
         if fill:
             digest.update(fill)
             record.raw(fill)
-        length += len(header) + member.size + len(fill)
     digest.update(END)
     record.raw(END)
     record.rest(b"")
@@ -69,7 +66,7 @@ def _lay(tar: LayerTar, writer: LayerWriter, record: TarSplitWriter) -> Unpacked
     writer.finish()
     return Unpacked(
         diff_id=DiffID(f"sha256:{digest.hexdigest()}"),
-        tar_bytes=length + len(END),
+        tar_bytes=digest.length,
         compression="",
         size=writer.size,
         members=tar.members,
@@ -79,7 +76,7 @@ def _lay(tar: LayerTar, writer: LayerWriter, record: TarSplitWriter) -> Unpacked
     )
 
 
-def _taken(item: Packable, digest: Any, record: TarSplitWriter, tick: Callable[[], None]) -> Iterator[bytes]:
+def _taken(item: Packable, digest: RunningDigest, record: TarSplitWriter, tick: Callable[[], None]) -> Iterator[bytes]:
     """A file's bytes, on their way to the directory."""
     for chunk in content_of(item):
         tick()
@@ -90,7 +87,9 @@ def _taken(item: Packable, digest: Any, record: TarSplitWriter, tick: Callable[[
 
 def _header(member: Member) -> TarHeader:
     """The header as a reader of the tar takes it; owners' names, which nothing asks for, left out."""
-    records = {"SCHILY.xattr." + key.decode(): value for key, value in member.xattrs.items()}
+    records = {}
+    if member.xattrs:
+        records = {"SCHILY.xattr." + key.decode(): value for key, value in member.xattrs.items()}
     return TarHeader(
         name=os.fsdecode(member.name),
         type=member.type.decode(),

@@ -14,9 +14,7 @@ Order as docker's. Source: moby daemon/graphdriver/overlay2/overlay.go ``create`
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -25,6 +23,7 @@ from layerscope.formats.engine_rules import EngineRules
 from layerscope.formats.override_stat import SIDE_RECORD, side_record_text
 from layerscope.formats.tarsplit_writer import TarSplitWriter
 from layerscope.lab.abilities import DeviceForm
+from layerscope.lab.alongside import EarlySync
 from layerscope.lab.disk import Disk
 from layerscope.lab.lay import lay
 from layerscope.lab.pack import LayerTar
@@ -37,7 +36,6 @@ from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, hex_of, 
 MOST_LAYERS = 125
 """Layers that docker puts into one chain."""
 _SHORT = 4096
-_LINK_CHARACTERS = 26
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,7 +61,7 @@ def make_layer_directory(transaction: Transaction, cache_id: CacheID, below: Cac
     transaction.on_failure(lambda: remove_layer_directory(disk, cache_id))
     disk.make_directory(here, 0o710)
     disk.make_directory(f"{here}/diff", 0o755)
-    short = base64.b32encode(secrets.token_bytes(17)).decode()[:_LINK_CHARACTERS]
+    short = disk.new_short_name()
     disk.make_symlink(f"{DRIVER}/l/{short}", f"../{cache_id}/diff")
     disk.write(f"{here}/link", short.encode(), 0o644)
     if below is None:
@@ -153,7 +151,7 @@ class LayerMaker:
         if parent is not None and below is None:
             raise CommitError(f"{self._transaction.doing}: the layer below, {parent}, is not there")
         disk = self._transaction.disk
-        cache_id = CacheID(secrets.token_hex(32))
+        cache_id = CacheID(disk.new_id())
         make_layer_directory(self._transaction, cache_id, below)
         record = f"{self._transaction.folder}/{cache_id}"
         disk.make_directory(record, 0o700)
@@ -182,7 +180,7 @@ class LayerMaker:
         with directory.held() as fd:
             top = os.open(".", _FOLDER, dir_fd=fd)
         try:
-            with disk.create(record, 0o644) as file:
+            with EarlySync(disk), disk.create(record, 0o644) as file:
                 writer = TarSplitWriter(
                     file, empty_last_segment=rules.empty_last_segment, short_escapes=rules.short_escapes
                 )

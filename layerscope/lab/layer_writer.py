@@ -25,6 +25,7 @@ import os
 import stat as modes
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from layerscope.formats.escape import escape
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat
@@ -44,6 +45,8 @@ _LARGE = 1 << 20
 _MAX_ID = (1 << 32) - 2
 """The largest id; one more means "as it is" to chown(2)."""
 _IMPLIED = Attributes(OverrideStat(0, 0, 0o755, modes.S_IFDIR))
+_stat_of = lru_cache(256)(OverrideStat)
+"""Most entries of a layer have one of a few owners and modes."""
 _TYPE_BITS = {
     "0": modes.S_IFREG,
     "2": modes.S_IFLNK,
@@ -176,8 +179,9 @@ class LayerWriter:
         try:
             for chunk in content:
                 _write(fd, chunk)
-            self.keeper.on_open(fd, place.path_of(name), attributes)
-            os.utime(fd, ns=(attributes.kept_mtime_ns, attributes.kept_mtime_ns))
+            self.keeper.on_open(fd, place, name, attributes)
+            mtime_ns = attributes.kept_mtime_ns
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(fd)
         self.size += size
@@ -192,7 +196,7 @@ class LayerWriter:
         with place.inner(name) as inner:
             if hidden:
                 self._marks.make_opaque(inner)
-            self.keeper.on_open(inner.fd, place.path_of(name), attributes)
+            self.keeper.on_open(inner.fd, place, name, attributes)
 
     def _make_implied(self, place: Place, name: bytes) -> None:
         """A directory that no member has named yet."""
@@ -238,17 +242,17 @@ class LayerWriter:
         """What the hard link's own header says, set on the file that it shares; a symlink keeps its time."""
         kind = modes.S_IFMT(found.st_mode)
         device = replace(attributes.stat, type_bits=kind, major=os.major(found.st_rdev), minor=os.minor(found.st_rdev))
-        attributes = replace(attributes, stat=device)
+        attributes = attributes._replace(stat=device)
         if kind == modes.S_IFREG:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
             try:
-                self.keeper.on_open(fd, place.path_of(name), self.keeper.kept_type(fd, target, attributes))
+                self.keeper.on_open(fd, place, name, self.keeper.kept_type(fd, target, attributes))
                 os.utime(fd, ns=(attributes.kept_mtime_ns, attributes.kept_mtime_ns))
             finally:
                 os.close(fd)
         else:
             if kind == modes.S_IFLNK:
-                attributes = replace(attributes, mtime_ns=found.st_mtime_ns)
+                attributes = attributes._replace(mtime_ns=found.st_mtime_ns)
             self.keeper.on_name(place, name, attributes)
         self.keeper.same_as(place.path_of(name), target)
 
@@ -257,13 +261,13 @@ class LayerWriter:
         if not (0 <= header.uid <= _MAX_ID and 0 <= header.gid <= _MAX_ID):
             raise Refused(f"owner {header.uid}:{header.gid}, expected numbers up to {_MAX_ID}")
         kind = _TYPE_BITS.get(header.type, 0)
-        stat = OverrideStat(header.uid, header.gid, header.permissions, kind, header.devmajor, header.devminor)
+        stat = _stat_of(header.uid, header.gid, header.permissions, kind, header.devmajor, header.devminor)
         return Attributes(stat, header.mtime_ns, self._xattrs(header))
 
     def _xattrs(self, header: TarHeader) -> dict[str, bytes]:
         """The attributes to be set: no marks, which only the tar's own names can make."""
-        xattrs = {}
-        for key, value in header.xattrs.items():
+        xattrs: dict[str, bytes] = {}
+        for key, value in header.xattrs.items() if header.pax else ():
             override = key == OVERRIDE_STAT or key.startswith(OVERRIDE_XATTR)
             if self._abilities.dialect.is_own(key) or (override and not self._abilities.owners):
                 what, effect = f"carries {escape(key)[:80]}, a mark of the layer's keeper", "it is not set"
@@ -281,6 +285,6 @@ def _is_meta(name: bytes) -> bool:
 
 
 def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])

@@ -8,7 +8,7 @@ import stat as modes
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, is_whiteout_device
 from layerscope.lab.abilities import Abilities, WhiteoutForm
 from layerscope.lab.attributes import Attributes, Keeper
-from layerscope.lab.below import Below, Place, Refused
+from layerscope.lab.below import Below, Names, Place, Refused
 from layerscope.lab.member_rules import names_of
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -23,6 +23,8 @@ class Marks:
         self._form = abilities.whiteouts
         self._dialect = abilities.dialect
         self._keeper = keeper
+        # Directories that whiteouts were made in: elsewhere nothing has to be looked for.
+        self._marked: set[Names] = set()
 
     def make_whiteout(self, place: Place, name: bytes, attributes: Attributes) -> None:
         """Mark ``name`` as deleted.
@@ -31,6 +33,7 @@ class Marks:
             OSError: EEXIST if the name is taken.
         """
         mark = name
+        self._marked.add(place.real)
         if self._form is WhiteoutForm.DEVICE:
             os.mknod(name, modes.S_IFCHR, os.makedev(0, 0), dir_fd=place.fd)
         else:
@@ -54,6 +57,7 @@ class Marks:
         found = source.lstat(first[-1]) if first else None
         if found is None or not is_whiteout_device(found):
             return False
+        self._marked.add(place.real)
         os.link(first[-1], name, src_dir_fd=source.fd, dst_dir_fd=place.fd, follow_symlinks=False)
         self._keeper.on_mark(place, name, attributes)
         return True
@@ -82,6 +86,8 @@ class Marks:
 
     def give_way(self, place: Place, name: bytes) -> bool:
         """Take a whiteout of ``name`` away, for what comes in its place; whether there was one."""
+        if place.real not in self._marked:
+            return False
         mark = _PREFIX + name if self._form is WhiteoutForm.NAME else name
         found = place.lstat(mark)
         if found is None or not (self._form is WhiteoutForm.NAME or self.is_whiteout(place, name, found)):

@@ -34,7 +34,7 @@ def names_of(name: str) -> Names:
         raise Refused(f"a name of {len(text)} bytes, expected at most {MAX_NAME}")
     if text.startswith(b"/"):
         raise Refused("an absolute name, which is not allowed in a layer")
-    names = tuple(part for part in text.split(b"/") if part not in (b"", b"."))
+    names = tuple([part for part in text.split(b"/") if part and part != b"."])
     if b".." in names:
         raise Refused("a name with '..' in it, which is not allowed in a layer")
     return names
@@ -77,6 +77,8 @@ class unpacking:  # noqa: N801 - used like a function, and a class is quicker th
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, Refused):
             raise CommitError(f"cannot unpack {escape(self._name)[:300]}: {error}") from None
         if isinstance(error, OSError):

@@ -5,25 +5,20 @@ Its SHA-256 is the diff ID. It ends in exactly 1024 zeros; that of an empty uppe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import BinaryIO
 
-from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.compression import as_file
-from layerscope.formats.escape import escape
 from layerscope.formats.gotar import END, header_blocks, padding
 from layerscope.formats.tarsplit_writer import TarSplitWriter
-from layerscope.hostfs import Directory
-from layerscope.lab.upper import CommitRules, Packable, Upper, reading
+from layerscope.lab.alongside import RunningDigest
+from layerscope.lab.upper import CommitRules, Packable, Upper, changed, reading
 from layerscope.model.digest import DiffID
 from layerscope.model.problem import Problem
 from layerscope.model.tree import LayerDirectory
 
 _CHUNK = 1 << 20
-_SHORT = 60_000
-"""Longest file that is read by one system call, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,45 +127,29 @@ def pack(
         PermissionDenied: this user may not read it.
     """
     tar = LayerTar(top, rules, record)
-    digest = sha256()
-    length = 0
-    for chunk in tar.chunks():
-        digest.update(chunk)
-        length += len(chunk)
-        if write is not None:
-            write(chunk)
-    return Packed(DiffID(f"sha256:{digest.hexdigest()}"), length, tar.size, tar.members, tuple(tar.problems))
+    with RunningDigest() as digest:
+        for chunk in tar.chunks():
+            digest.update(chunk)
+            if write is not None:
+                write(chunk)
+        diff_id = DiffID(f"sha256:{digest.hexdigest()}")
+    return Packed(diff_id, digest.length, tar.size, tar.members, tuple(tar.problems))
 
 
-def content_of(item: Packable) -> Iterator[bytes]:
-    """The bytes of one file: as many as its header says."""
+def content_of(item: Packable) -> Iterable[bytes]:
+    """The bytes of one file: as many as its header says.
+
+    Reading them raises what :meth:`LayerTar.chunks` does.
+    """
     assert item.content is not None
-    directory, name = item.content
+    return (item.content,) if isinstance(item.content, bytes) else _pieces(item, *item.content)
+
+
+def _pieces(item: Packable, directory: LayerDirectory, name: str) -> Iterator[bytes]:
     missing = item.member.size
-    if missing <= _SHORT and isinstance(directory, Directory):
-        yield _short_content(item, directory, name)
-        return
     with reading(item.path), directory.open(name) as file:
         while missing and (chunk := file.read(min(_CHUNK, missing))):
             missing -= len(chunk)
             yield chunk
         if missing or file.read(1):
-            raise _changed(item)
-
-
-def _short_content(item: Packable, directory: Directory, name: str) -> bytes:
-    """The bytes of a short file, read at once."""
-    try:
-        data = directory.read(name, item.member.size)
-    except CorruptError:
-        raise _changed(item) from None
-    except OSError:
-        with reading(item.path):
-            raise
-    if len(data) != item.member.size:
-        raise _changed(item)
-    return data
-
-
-def _changed(item: Packable) -> CommitError:
-    return CommitError(f"cannot pack {escape(item.path)}: its size changed while it was read; stop what writes it")
+            raise changed(item.path)

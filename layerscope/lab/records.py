@@ -16,14 +16,12 @@ seen with 20.10.24 and 26.1.5.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.gojson import go_json, sorted_object
-from layerscope.formats.gotime import format_rfc3339
 from layerscope.lab.disk import Disk
 from layerscope.lab.transaction import Transaction
 from layerscope.model.digest import ChainID, ContainerID, ImageID, hex_of
@@ -57,13 +55,6 @@ _DIRECTORIES = (
     (VOLUMES, 0o701),
     ("tmp", 0o700),
 )
-
-
-def now() -> str:
-    """The present time as docker writes it."""
-    text = format_rfc3339(time.time_ns())
-    assert text is not None
-    return text
 
 
 def make_empty_root(disk: Disk) -> None:

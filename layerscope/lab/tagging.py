@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from layerscope.errors import UsageError
-from layerscope.lab.records import REPOSITORIES, now, read_repositories, stage_metadata
+from layerscope.lab.records import REPOSITORIES, read_repositories, stage_metadata
 from layerscope.lab.root import LabRoot
 from layerscope.lab.transaction import Transaction
 from layerscope.model.digest import ImageID
@@ -72,7 +72,7 @@ def stage_tags(root: LabRoot, transaction: Transaction, tags: dict[Reference, Im
         if before is not None:
             lost[reference] = before
     for image in dict.fromkeys(tags.values()):
-        stage_metadata(transaction, image, "lastUpdated", now().encode())
+        stage_metadata(transaction, image, "lastUpdated", root.disk.now().encode())
     transaction.stage_file(REPOSITORIES, repositories.text(), 0o600)
     return lost
 

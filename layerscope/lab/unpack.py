@@ -12,7 +12,6 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +22,12 @@ from layerscope.formats.override_stat import SideEntry
 from layerscope.formats.tarsplit_writer import TarSplitWriter
 from layerscope.formats.tarstream import TarStream
 from layerscope.lab.abilities import ROOT, Abilities
+from layerscope.lab.alongside import RunningDigest
 from layerscope.lab.layer_writer import LayerWriter
 from layerscope.model.digest import DiffID
 from layerscope.model.problem import Problem, Severity
 
+_READ_AHEAD = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -52,18 +53,20 @@ class Unpacked:
 
 
 class _Hashed(io.RawIOBase):
-    """A stream whose digest and length are taken while it is read."""
+    """A stream whose digest is taken while it is read."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, digest: RunningDigest) -> None:
         self._source = source
-        self.digest = sha256()
-        self.length = 0
+        self._digest = digest
 
-    def read(self, size: int = -1, /) -> Any:
-        data = self._source.read(size)
-        self.digest.update(data)
-        self.length += len(data)
-        return data
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        self._digest.update(data)
+        return len(data)
 
 
 def unpack(
@@ -93,7 +96,8 @@ def unpack(
             raise CommitError(f"cannot unpack into {_shown(directory)}: it is not empty")
         writer = LayerWriter(top, abilities, link_whiteouts=link_whiteouts)
         try:
-            return _unpack(tar, writer, record)
+            with RunningDigest() as digest:
+                return _unpack(tar, writer, record, digest)
         finally:
             writer.close()
     except (CorruptError, UnsupportedError) as error:
@@ -105,18 +109,17 @@ def unpack(
             os.close(top)
 
 
-def _unpack(tar: BinaryIO, writer: LayerWriter, record: TarSplitWriter | None) -> Unpacked:
+def _unpack(tar: BinaryIO, writer: LayerWriter, record: TarSplitWriter | None, digest: RunningDigest) -> Unpacked:
     compression, plain = decompressed(tar)
-    hashed = _Hashed(plain)
-    stream = TarStream(hashed, record)  # type: ignore[arg-type]
+    stream = TarStream(io.BufferedReader(_Hashed(plain, digest), _READ_AHEAD), record)
     members = 0
     for header in stream:
         writer.add(header, stream.content())
         members += header.type != "g"
     writer.finish()
     return Unpacked(
-        diff_id=DiffID(f"sha256:{hashed.digest.hexdigest()}"),
-        tar_bytes=hashed.length,
+        diff_id=DiffID(f"sha256:{digest.hexdigest()}"),
+        tar_bytes=digest.length,
         compression=compression,
         size=writer.size,
         members=members,

@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
 from layerscope.errors import CommitError, CorruptError, PermissionDenied
 from layerscope.formats.engine_rules import EngineRules
@@ -33,6 +34,7 @@ from layerscope.formats.escape import escape
 from layerscope.formats.gotar import Member
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect
+from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
 
@@ -43,6 +45,8 @@ _CAPABILITY = "security.capability"
 _REVISION_2, _REVISION_3, _REVISION_2_LENGTH = 2, 3, 20
 _OPAQUE_NAME = NAME_OPAQUE.encode()
 _NO_XATTRS: Mapping[bytes, bytes] = {}
+_SHORT = 60_000
+"""Longest file that is read by one system call, in bytes."""
 _WHITEOUT_PREFIX = NAME_PREFIX.encode()
 _TYPES = {
     modes.S_IFREG: b"0",
@@ -71,10 +75,10 @@ class CommitRules:
     side_record: Mapping[str, SideEntry] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Packable:
-    """One member of the tar. ``content``: the directory and name of the file whose bytes follow, None if none do.
+class Packable(NamedTuple):
+    """One member of the tar. ``content``: where the bytes are that follow, None if none do.
 
+    That is the directory and name of the file, or the bytes themselves of a short one.
     ``counted`` is what the entry adds to docker's size of the layer: each inode once, symlinks by their target's
     length.
     """
@@ -82,7 +86,18 @@ class Packable:
     member: Member
     path: str
     counted: int = 0
-    content: tuple[LayerDirectory, str] | None = None
+    content: tuple[LayerDirectory, str] | bytes | None = None
+
+
+class _Meant(NamedTuple):
+    """Whose an entry is, what it allows, and what it is; ``type_bits`` 0: what it is on disk."""
+
+    uid: int
+    gid: int
+    permissions: int
+    type_bits: int
+    major: int
+    minor: int
 
 
 class Upper:
@@ -111,7 +126,8 @@ class Upper:
             is_directory = modes.S_ISDIR(stat.st_mode)
             inner = directory.enter(name) if is_directory else None
             with reading(path):
-                yield from self._entry(directory, path, name, stat, inner)
+                made = self._entry(directory, path, name, stat, inner)
+            yield from made
             if inner is not None:
                 stack.append(self._listing(inner, path))
 
@@ -137,53 +153,55 @@ class Upper:
     # ------------------------------------------------------------------ one entry
     def _entry(
         self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result, inner: LayerDirectory | None
-    ) -> Iterator[Packable]:
+    ) -> tuple[Packable, ...]:
         """The members that an entry becomes; ``inner`` is the directory that it is."""
-        override = self._override(directory, path, name, stat)
-        kind = override.type_bits or modes.S_IFMT(stat.st_mode)
+        meant = self._meant(directory, path, name, stat)
+        kind = meant.type_bits or modes.S_IFMT(stat.st_mode)
         if kind == modes.S_IFSOCK:
             what, effect = "a socket", "it is not in the layer: a tar can't hold one"
             self.problems.append(Problem(path, what, effect, severity=Severity.NOTE))
-            return
+            return ()
         whole = os.fsencode(path)
-        if self._is_whiteout(directory, name, stat, kind, override):
+        if self._is_whiteout(directory, name, stat, kind, meant):
             mark, linkname = self._whiteout(whole, stat)
-            yield Packable(self._member(mark, b"0", 0o600, override, stat, linkname=linkname), path)
-            return
+            return (Packable(self._member(mark, b"0", 0o600, meant, stat, linkname=linkname), path),)
         if name.startswith(NAME_PREFIX):
             deleted = escape(name.removeprefix(NAME_PREFIX))
             raise CommitError(
                 f"cannot pack {escape(path)}: in a layer this name is a whiteout that deletes {deleted}; rename it"
             )
-        mode = override.permissions | (kind if self._rules.engine.type_bits else 0)
-        xattrs = self._kept_xattrs(directory, path, name)
+        mode = meant.permissions | (kind if self._rules.engine.type_bits else 0)
         if inner is not None:
-            yield Packable(self._member(whole + b"/", b"5", mode, override, stat, xattrs=xattrs), path)
-            if self._is_opaque(inner):
-                marker, permissions = whole + b"/" + _OPAQUE_NAME, override.permissions & 0o777
-                yield Packable(self._member(marker, b"0", permissions, override), path)
-            return
+            xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
+            entry = Packable(self._member(whole + b"/", b"5", mode, meant, stat, xattrs=xattrs), path)
+            if not self._is_opaque(inner):
+                return (entry,)
+            marker, permissions = whole + b"/" + _OPAQUE_NAME, meant.permissions & 0o777
+            return entry, Packable(self._member(marker, b"0", permissions, meant), path)
         first = self._linked(whole, stat)
         if first is not None:
-            member = self._member(whole, b"1", mode, override, stat, linkname=first, xattrs=xattrs, kind=kind)
-            yield Packable(member, path)
-            return
+            xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
+            member = self._member(whole, b"1", mode, meant, stat, linkname=first, xattrs=xattrs, kind=kind)
+            return (Packable(member, path),)
+        content: tuple[LayerDirectory, str] | bytes | None = None
         size, target = 0, b""
-        if kind == modes.S_IFREG:
+        if kind == modes.S_IFREG and stat.st_size:
             size = stat.st_size
-        elif kind == modes.S_IFLNK:
-            target = os.fsencode(directory.readlink(name))
+            content, xattrs = self._content(directory, path, name, size)
+        else:
+            xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
+            target = os.fsencode(directory.readlink(name)) if kind == modes.S_IFLNK else b""
         member = self._member(
-            whole, _TYPES[kind], mode, override, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
+            whole, _TYPES[kind], mode, meant, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
         )
-        yield Packable(member, path, size or len(target), (directory, name) if size else None)
+        return (Packable(member, path, size or len(target), content),)
 
     def _member(
         self,
         name: bytes,
         letter: bytes,
         mode: int,
-        override: OverrideStat,
+        meant: _Meant,
         stat: os.stat_result | None = None,
         *,
         size: int = 0,
@@ -191,22 +209,22 @@ class Upper:
         xattrs: Mapping[bytes, bytes] = _NO_XATTRS,
         kind: int = 0,
     ) -> Member:
-        """A member with the owner and (by ``kind``) device number of ``override`` and the time of ``stat``, else 0."""
+        """A member with the owner and (by ``kind``) device number of ``meant`` and the time of ``stat``, else 0."""
         named = self._rules.engine.owner_names
         device = kind in (modes.S_IFCHR, modes.S_IFBLK)
         return Member(
             name,
             letter,
             mode,
-            override.uid,
-            override.gid,
+            meant.uid,
+            meant.gid,
             size,
             stat.st_mtime_ns // 1_000_000_000 if stat is not None else 0,
             linkname,
-            self._rules.users.get(override.uid, b"") if named else b"",
-            self._rules.groups.get(override.gid, b"") if named else b"",
-            override.major if device else 0,
-            override.minor if device else 0,
+            self._rules.users.get(meant.uid, b"") if named else b"",
+            self._rules.groups.get(meant.gid, b"") if named else b"",
+            meant.major if device else 0,
+            meant.minor if device else 0,
             xattrs,
         )
 
@@ -226,10 +244,10 @@ class Upper:
 
     # ------------------------------------------------------------------ what the entry carries
     def _is_whiteout(
-        self, directory: LayerDirectory, name: str, stat: os.stat_result, kind: int, override: OverrideStat
+        self, directory: LayerDirectory, name: str, stat: os.stat_result, kind: int, meant: _Meant
     ) -> bool:
         dialect = self._rules.dialect
-        if kind == modes.S_IFCHR and dialect.devices and (override.major, override.minor) == (0, 0):
+        if kind == modes.S_IFCHR and dialect.devices and (meant.major, meant.minor) == (0, 0):
             return True
         if not modes.S_ISREG(stat.st_mode) or stat.st_size:
             return False
@@ -244,9 +262,9 @@ class Upper:
             return True
         return dialect.names and directory.stats((NAME_OPAQUE,))[0] is not None
 
-    def _override(self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result) -> OverrideStat:
-        """Owner, permissions and device number that count; ``type_bits`` 0 where the entry's own type does."""
-        own = OverrideStat(
+    def _meant(self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result) -> _Meant:
+        """Owner, permissions and device number that count."""
+        own = _Meant(
             stat.st_uid, stat.st_gid, modes.S_IMODE(stat.st_mode), 0, os.major(stat.st_rdev), os.minor(stat.st_rdev)
         )
         if not self._rules.overrides:
@@ -265,17 +283,32 @@ class Upper:
         if kept.type_bits == modes.S_IFLNK and not modes.S_ISLNK(stat.st_mode):
             raise CommitError(f"cannot pack {escape(path)}: {OVERRIDE_STAT} says symlink, but it is none")
         if modes.S_ISREG(stat.st_mode) and not stat.st_size and kept.type_bits != modes.S_IFDIR:
-            return kept
-        return replace(kept, type_bits=0, major=own.major, minor=own.minor)
+            return _Meant(kept.uid, kept.gid, kept.permissions, kept.type_bits, kept.major, kept.minor)
+        return _Meant(kept.uid, kept.gid, kept.permissions, 0, own.major, own.minor)
 
-    def _kept_xattrs(self, directory: LayerDirectory, path: str, name: str) -> dict[bytes, bytes]:
-        """The attributes that a layer keeps: the file capability."""
-        value = directory.xattr(_CAPABILITY, name)
+    def _content(
+        self, directory: LayerDirectory, path: str, name: str, size: int
+    ) -> tuple[tuple[LayerDirectory, str] | bytes, Mapping[bytes, bytes]]:
+        """Where a file's bytes are, and the attributes that a layer keeps of it: one look for both if it is short."""
+        if size > _SHORT or not isinstance(directory, Directory):
+            return (directory, name), self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
+        try:
+            content, capability = directory.read_with_xattr(name, size, _CAPABILITY)
+        except CorruptError:
+            raise changed(path) from None
+        if len(content) != size:
+            raise changed(path)
+        return content, self._kept_xattrs(directory, path, name, capability)
+
+    def _kept_xattrs(
+        self, directory: LayerDirectory, path: str, name: str, value: bytes | None
+    ) -> Mapping[bytes, bytes]:
+        """The attributes that a layer keeps: the file capability, which is ``value`` if it is on the entry itself."""
         if value is None and self._rules.overrides:
             value = directory.xattr(OVERRIDE_XATTR + _CAPABILITY, name)
             if value is None and path in self._rules.side_record:
                 value = self._rules.side_record[path].xattrs.get(_CAPABILITY)
-        return {} if value is None else {_CAPABILITY.encode(): docker_capability(value)}
+        return _NO_XATTRS if value is None else {_CAPABILITY.encode(): docker_capability(value)}
 
 
 def docker_capability(value: bytes) -> bytes:
@@ -283,6 +316,11 @@ def docker_capability(value: bytes) -> bytes:
     if len(value) > 3 and value[3] == _REVISION_3:
         return value[:3] + bytes((_REVISION_2,)) + value[4:_REVISION_2_LENGTH]
     return value
+
+
+def changed(path: str) -> CommitError:
+    """The error about a file that isn't as long any more as its header says."""
+    return CommitError(f"cannot pack {escape(path)}: its size changed while it was read; stop what writes it")
 
 
 class reading:  # noqa: N801 - used like a function, and a class is quicker than a generator
@@ -304,8 +342,9 @@ class reading:  # noqa: N801 - used like a function, and a class is quicker than
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shown = escape(self._path) or "the directory" if isinstance(error, OSError) else ""
+        if not isinstance(error, OSError):
+            return
+        shown = escape(self._path) or "the directory"
         if isinstance(error, PermissionError):
             raise PermissionDenied(f"cannot pack {shown}: permission denied; run as root") from None
-        if isinstance(error, OSError):
-            raise CommitError(f"cannot pack {shown}: {os.strerror(error.errno or 0)}") from None
+        raise CommitError(f"cannot pack {shown}: {os.strerror(error.errno or 0)}") from None

@@ -37,7 +37,13 @@ def is_hex64(text: object) -> bool:
 
 def is_file_name(text: object) -> bool:
     """Whether ``text`` may be used as one component of a path: not empty, no slash, no NUL, not ``.`` or ``..``."""
-    return isinstance(text, str) and 0 < len(text) <= 255 and text not in (".", "..") and not ({"/", "\0"} & set(text))
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= 255
+        and text not in (".", "..")
+        and "/" not in text
+        and "\0" not in text
+    )
 
 
 def digest_of(data: bytes) -> str:

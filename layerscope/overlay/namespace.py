@@ -15,10 +15,12 @@ from layerscope.hostfs import Directory
 from layerscope.hostfs.rename import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameat2
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.target import Target, failure
+from layerscope.overlay.upper import Upper
 from layerscope.overlay.writer import Writer
 
 _REDIRECT_MAX = 256
 _DOTS = (".", "..")
+_NO_WHITEOUT = {errno.EPERM, errno.EINVAL, errno.ENOSYS}
 
 
 # ---------------------------------------------------------------------- new names
@@ -105,18 +107,22 @@ def rmdir(writer: Writer, path: str) -> None:
     if not target.is_dir:
         raise failure(errno.ENOTDIR, path)
     writer.upper  # noqa: B018 - a read-only overlay says so before it looks into the directory
-    if not is_empty(target.parent.child(target.name)):
+    if not is_empty(writer, target.parent.child(target.name)):
         raise failure(errno.ENOTEMPTY, path)
     _remove(writer, target)
 
 
-def is_empty(directory: MergedDirectory) -> bool:
-    """Whether the merged directory shows nothing; as in the kernel, xattr whiteouts of lower layers are entries."""
+def is_empty(writer: Writer, directory: MergedDirectory) -> bool:
+    """Whether the merged directory shows nothing.
+
+    As in the kernel, xattr whiteouts are entries, except our own: those of the upper layer where there are no devices.
+    """
     gone: set[str] = set()
     for part in directory.parts:
         for name, kind in directory.view.listing_of(part).items():
             if kind == "w":
-                if not modes.S_ISCHR(part.directory.stat(name).st_mode) and name not in gone:
+                own = part.level == writer.upper_level and not writer.upper.makes_devices
+                if not own and not modes.S_ISCHR(part.directory.stat(name).st_mode) and name not in gone:
                     return False
                 gone.add(name)
             elif name not in gone:
@@ -182,7 +188,12 @@ def rename(writer: Writer, source: str, destination: str, flags: int = 0) -> Non
         if not _can_move(writer, end):
             raise failure(errno.EXDEV, source)
     # A directory that only the upper layer has is left for its file system to refuse, after the marks are written.
-    if not exchange and new.is_dir and not _is_pure_upper(writer, new) and not is_empty(new.parent.child(new.name)):
+    if (
+        not exchange
+        and new.is_dir
+        and not _is_pure_upper(writer, new)
+        and not is_empty(writer, new.parent.child(new.name))
+    ):
         raise failure(errno.ENOTEMPTY, destination)
     _move(writer, old, new, exchange)
 
@@ -259,8 +270,29 @@ def _move(writer: Writer, old: Target, new: Target, exchange: bool) -> None:
             renameat2(old_fd, old.name, new_fd, new.name, RENAME_EXCHANGE)  # the whiteout goes where it is needed
             if not leaves_whiteout:
                 os.unlink(old.name, dir_fd=old_fd)
+        elif leaves_whiteout:
+            _rename_and_mark(upper, old_folder, old, new_folder, new.name)
         else:
-            renameat2(old_fd, old.name, new_fd, new.name, RENAME_WHITEOUT if leaves_whiteout else 0)
+            os.rename(old.name, new.name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+
+
+def _rename_and_mark(upper: Upper, old_folder: Directory, old: Target, new_folder: Directory, name: str) -> None:
+    """Rename and leave a whiteout, in one step where the system has such a one; else a file has both names between."""
+    with old_folder.held() as old_fd, new_folder.held() as new_fd:
+        try:
+            renameat2(old_fd, old.name, new_fd, name, RENAME_WHITEOUT)
+            return
+        except OSError as error:
+            if error.errno not in _NO_WHITEOUT or upper.makes_devices:
+                raise
+        if old.is_dir:
+            os.rename(old.name, name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+        else:
+            fresh = upper.scratch_name()
+            with upper.scratch.held() as scratch:
+                os.link(old.name, fresh, src_dir_fd=old_fd, dst_dir_fd=scratch, follow_symlinks=False)
+                os.rename(fresh, name, src_dir_fd=scratch, dst_dir_fd=new_fd)
+    upper.whiteout(old_folder, old.name)
 
 
 def _has_entries(folder: Directory, end: Target) -> bool:

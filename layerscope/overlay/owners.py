@@ -34,11 +34,15 @@ KEPT_XATTRS = ("security.capability",)
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """What is kept beside one layer, and the ids of the lab's user, which mean root; None: all ids mean themselves."""
+    """What is kept beside one layer, and the ids of the lab's user, which mean root; None: all ids mean themselves.
+
+    ``attribute`` is what owner and mode are kept in.
+    """
 
     user: int | None = None
     group: int | None = None
     side: Mapping[str, SideEntry] = field(default_factory=dict)
+    attribute: str = OVERRIDE_STAT
 
     def shown(self, stat: os.stat_result, kept: OverrideStat | None) -> os.stat_result:
         """``stat`` as it is meant; ``kept`` is what stands beside the entry."""
@@ -88,7 +92,7 @@ def kept_stat(
     """
     if modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode):
         try:
-            value = directory.xattr(OVERRIDE_STAT, name)
+            value = directory.xattr(owners.attribute, name)
         except OSError:
             value = None
         if value is not None:

@@ -13,6 +13,7 @@ import os
 import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,7 @@ from layerscope.hostfs.rename import RENAME_EXCHANGE, renameat2
 if TYPE_CHECKING:
     from layerscope.overlay.part import Part
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ACL_DEFAULT = "system.posix_acl_default"
 
 
@@ -87,13 +89,54 @@ class Upper:
         """Put a whiteout at ``name``, in the place of whatever the upper directory has there."""
         mark = self.scratch_name()
         with self.scratch.held() as scratch, directory.held() as fd:
-            os.mknod(mark, modes.S_IFCHR, os.makedev(0, 0), dir_fd=scratch)
+            self._make_whiteout(scratch, mark, fd)
             present = directory.stat_or_none(name)
             if present is not None and modes.S_ISDIR(present.st_mode):
                 renameat2(scratch, mark, fd, name, RENAME_EXCHANGE)
                 remove_tree(self.scratch, mark)
             else:
                 os.rename(mark, name, src_dir_fd=scratch, dst_dir_fd=fd)
+
+    def _make_whiteout(self, scratch: int, mark: str, fd: int) -> None:
+        """A device; where this user may make none, an empty file with an attribute, announced in its directory."""
+        try:
+            os.mknod(mark, modes.S_IFCHR, os.makedev(0, 0), dir_fd=scratch)
+            return
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+        os.close(os.open(mark, _NEW, 0o600, dir_fd=scratch))
+        try:
+            self.set_mark(scratch, mark, self.dialect.whiteout_key, b"y")
+            self._announce(fd)
+        except OSError:
+            os.unlink(mark, dir_fd=scratch)
+            raise
+
+    def _announce(self, fd: int) -> None:
+        """Say that whiteouts by attribute are in a directory; one that is opaque stays so."""
+        key = self.dialect.opaque_key
+        try:
+            if os.getxattr(proc_path(fd), key) == b"y":
+                return
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+        os.setxattr(proc_path(fd), key, b"x")
+
+    @cached_property
+    def makes_devices(self) -> bool:
+        """Whether whiteouts are devices here, as the kernel's are: tried in the scratch directory."""
+        mark = self.scratch_name()
+        with self.scratch.held() as scratch:
+            try:
+                os.mknod(mark, modes.S_IFCHR, os.makedev(0, 0), dir_fd=scratch)
+            except OSError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                return False
+            os.unlink(mark, dir_fd=scratch)
+        return True
 
     def has_whiteout(self, directory: Directory, name: str) -> bool:
         """Whether the upper directory itself holds a whiteout of ``name``, of either form."""

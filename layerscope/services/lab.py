@@ -23,11 +23,11 @@ from layerscope.lab.commit import CommitOptions, Committed, commit_container, up
 from layerscope.lab.containers import open_overlay, writable_layer
 from layerscope.lab.copying import copy_in, copy_tar_in
 from layerscope.lab.create import create_container
+from layerscope.lab.disk import now
 from layerscope.lab.image_config import Maker
 from layerscope.lab.importing import Loaded, import_image, load_archive
 from layerscope.lab.new import make_lab
 from layerscope.lab.pack import LayerTar
-from layerscope.lab.records import now
 from layerscope.lab.removal import Removed, remove_container, remove_image
 from layerscope.lab.root import LabRoot
 from layerscope.lab.saving import Format, SavedImage, save_images

@@ -43,6 +43,16 @@ def test_the_value_is_right_across_block_borders(size: int) -> None:
     assert crc64(data) == bit_by_bit(data)
 
 
+def test_the_value_is_right_at_every_length_up_to_a_block() -> None:
+    data = bytes(index * index % 251 for index in range(33_000))
+    register = 0xFFFFFFFFFFFFFFFF
+    for length, byte in enumerate(data):
+        assert crc64(data[:length]) == register ^ 0xFFFFFFFFFFFFFFFF, length
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0xD800000000000000 if register & 1 else 0)
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=70_000), max_size=5))
 def test_pieces_give_the_value_of_the_whole(pieces: list[bytes]) -> None:

@@ -22,6 +22,7 @@ from layerscope.formats.engine_rules import rules_of
 from layerscope.hostfs import Directory
 from layerscope.lab.commit import EMPTY_TAR, CommitOptions, upper_tar
 from layerscope.lab.containers import files_of, open_overlay
+from layerscope.lab.disk import now
 from layerscope.lab.image_config import committed_config
 from layerscope.lab.init_layer import fill_init_layer
 from layerscope.lab.layer import (
@@ -31,7 +32,7 @@ from layerscope.lab.layer import (
     recorded_cache_id,
     remove_layer_directory,
 )
-from layerscope.lab.records import now, stage_image
+from layerscope.lab.records import stage_image
 from layerscope.lab.root import DRIVER, LabRoot
 from layerscope.lab.run_config import RunConfig, in_order
 from layerscope.lab.transaction import Transaction

@@ -1,9 +1,11 @@
-"""Anonymous volumes of a new container: one for each path that its config names, with what the image has there.
+"""Volumes of a new container: one for each path that its config names, with what the image has there.
+
+One that is asked for by its name is used as it is, or made in the same way if it isn't there.
 
 | place | mode | content |
 | --- | --- | --- |
-| `volumes/<64 hex digits>/` | 0701 | |
-| `volumes/<64 hex digits>/_data/` | as in the image, else 0755 | a copy of the image's directory, owners included |
+| `volumes/<64 hex digits, or the name>/` | 0701 | |
+| `volumes/<the same>/_data/` | as in the image, else 0755 | a copy of the image's directory, owners included |
 
 There is no record in `volumes/metadata.db`: docker adopts such a directory. Where this user can't set owners, all is
 his, directories can be written to, and devices are left out. Files keep their time; a directory has that of the copy,
@@ -17,11 +19,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import secrets
+import re
 import stat as modes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from layerscope.errors import CommitError
+from layerscope.errors import CommitError, UsageError
 from layerscope.formats.escape import escape
 from layerscope.lab.build.config import clean_path
 from layerscope.lab.build.files import Entry, content, inside, resolved, walk
@@ -32,6 +34,7 @@ from layerscope.lab.root import LabRoot
 from layerscope.lab.transaction import Transaction
 from layerscope.overlay.engine import Overlay
 
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,24 +51,35 @@ def make_working_directory(overlay: Overlay, path: str) -> str:
     return clean_path(path)
 
 
-def stage_volumes(root: LabRoot, transaction: Transaction, overlay: Overlay, paths: Iterable[str]) -> dict[str, str]:
+def stage_volumes(
+    root: LabRoot, transaction: Transaction, overlay: Overlay, paths: Iterable[str], named: Mapping[str, str]
+) -> dict[str, str]:
     """Volumes are to be in place; gives the name of each by its path in the container.
 
+    Args:
+        root: where.
+        transaction: that of the container.
+        overlay: the container's, not changed.
+        paths: where the image wants volumes.
+        named: names of volumes by the paths where the user wants them.
+
     Raises:
+        UsageError: docker takes no such name of a volume.
         CommitError: there is a file at one of the paths.
         OSError: the disk said no.
     """
     files = OverlayFiles(overlay)
     made: dict[str, str] = {}
-    for path in paths:
-        goal = clean_path(f"/{path}")
-        if goal in made:
-            continue
+    names = {clean_path(f"/{path}"): name for path, name in named.items()}
+    for goal in dict.fromkeys([*names, *(clean_path(f"/{path}") for path in paths)]):
         source = resolved(files, inside(goal))
         entry = files.entry(source)
         if entry is not None and not entry.is_directory:
             raise CommitError(f"cannot mount a volume over the existing file {escape(goal)}")
-        name = secrets.token_hex(32)
+        name = names.get(goal) or root.disk.new_id()
+        made[goal] = name
+        if goal in names and not _is_missing(root, name):
+            continue
         transaction.note("volume", name)
         aside = f"{transaction.folder}/volume-{name}"
         root.disk.ensure_directory(VOLUMES, 0o701)
@@ -74,8 +88,13 @@ def stage_volumes(root: LabRoot, transaction: Transaction, overlay: Overlay, pat
         if entry is not None:
             _Volume(root, f"{aside}/_data", files).fill(source)
         transaction.stage_directory(aside, f"{VOLUMES}/{name}")
-        made[goal] = name
     return made
+
+
+def _is_missing(root: LabRoot, name: str) -> bool:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r:.100} is no name of a volume: expected [a-zA-Z0-9][a-zA-Z0-9_.-]+")
+    return not root.disk.exists(f"{VOLUMES}/{name}")
 
 
 class _Volume:
