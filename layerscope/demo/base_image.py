@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from filesystem import FileSystem, Step
-from generated import Package, charmap, collation, program, words
-from texts import text
+from layerscope.demo.file_system import FileSystem, Step
+from layerscope.demo.generated import Package, charmap, collation, program, words
+from layerscope.demo.texts import text
 
 _TOOLS = {
     "bash": "read commands and have them carried out",

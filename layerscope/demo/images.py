@@ -1,39 +1,45 @@
-"""The images of the story, as archives that an engine loads: layer tars, configs with their history, names.
+"""The images of the story: what each instruction of their build files changed, and their configs.
 
-The history reads like that of BuildKit, the times are those of the story. Engine, loading, makes the records and the
-layer directories of its own.
+The history reads like that of BuildKit, the times are those of the story.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
-import shop_images as shop
-from base_image import add_root_file_system
-from filesystem import FileSystem, Step
+from layerscope.demo import shop_images as shop
+from layerscope.demo.base_image import add_root_file_system
+from layerscope.demo.file_system import FileSystem, Step
+from layerscope.model.digest import DiffID
 
 CUT_OFF = "shop/web:2.5"
 """The image that was just being loaded when the host lost power."""
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class LayerTar:
+    """A layer as the tar that engines exchange, and its diff ID."""
+
+    data: bytes
+    diff_id: DiffID
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a history: the instruction, when it ran, and its layer tar (None: it changed no file)."""
 
     created: str
     created_by: str
-    layer: bytes | None
+    layer: LayerTar | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image in the making; each instruction gives a new one that begins with the rows of the old."""
 
@@ -44,7 +50,9 @@ class Image:
     def run(self, when: str, instruction: str, deed: Callable[[FileSystem, int], Step]) -> Image:
         """An instruction that changes files."""
         step = deed(self.files, int(datetime.fromisoformat(when).timestamp()))
-        return Image(step.result, (*self.rows, Row(when, f"{instruction} # buildkit", step.tar())), self.config)
+        tar = step.tar()
+        layer = LayerTar(tar, DiffID(f"sha256:{sha256(tar).hexdigest()}"))
+        return Image(step.result, (*self.rows, Row(when, f"{instruction} # buildkit", layer)), self.config)
 
     def note(self, when: str, instruction: str, **config: Any) -> Image:
         """An instruction that changes the config only; ``Env`` is added to, the rest replaced."""
@@ -53,9 +61,18 @@ class Image:
             merged["Env"] = [*self.config["Env"], *config["Env"]]
         return Image(self.files, (*self.rows, Row(when, instruction, None)), merged)
 
+    @property
+    def layers(self) -> list[LayerTar]:
+        """Base first."""
+        return [row.layer for row in self.rows if row.layer is not None]
+
+    @property
+    def created(self) -> datetime:
+        """When its last instruction ran."""
+        return datetime.fromisoformat(self.rows[-1].created)
+
     def document(self) -> bytes:
         """The image config; its digest is the image's id."""
-        layers = [row.layer for row in self.rows if row.layer is not None]
         history = [
             {"created": row.created, "created_by": row.created_by, "comment": "buildkit.dockerfile.v0"}
             | ({} if row.layer is not None else {"empty_layer": True})
@@ -67,30 +84,9 @@ class Image:
             "created": self.rows[-1].created,
             "history": history,
             "os": "linux",
-            "rootfs": {
-                "type": "layers",
-                "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers],
-            },
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in self.layers]},
         }
         return json.dumps(document, separators=(",", ":")).encode()
-
-    def archive(self, *names: str) -> bytes:
-        """What `docker load` takes."""
-        config = self.document()
-        files = {f"{hashlib.sha256(config).hexdigest()}.json": config}
-        layers = []
-        for number, layer in enumerate((row.layer for row in self.rows if row.layer is not None), 1):
-            layers.append(f"{number}/layer.tar")
-            files[layers[-1]] = layer
-        manifest = [{"Config": next(iter(files)), "RepoTags": list(names), "Layers": layers}]
-        files["manifest.json"] = json.dumps(manifest).encode()
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            for name, content in files.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
-        return out.getvalue()
 
 
 def _run(command: str) -> str:

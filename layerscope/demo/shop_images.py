@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from base_image import PACKAGES as BASE_PACKAGES
-from base_image import install
-from filesystem import FileSystem, Step
-from generated import (
+from layerscope.demo.base_image import PACKAGES as BASE_PACKAGES
+from layerscope.demo.base_image import install
+from layerscope.demo.file_system import FileSystem, Step
+from layerscope.demo.generated import (
     Package,
     archive,
     bundle,
@@ -19,7 +19,7 @@ from generated import (
     stylesheet,
     tide_table,
 )
-from texts import text
+from layerscope.demo.texts import text
 
 _HTML = "usr/share/nginx/html"
 

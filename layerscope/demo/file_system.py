@@ -30,6 +30,7 @@ class FileSystem:
         self.nodes: dict[str, Node] = {}
 
     def copy(self) -> FileSystem:
+        """The same entries, to be changed apart."""
         other = FileSystem()
         other.nodes = dict(self.nodes)
         return other
@@ -63,12 +64,15 @@ class Step:
         self._put(path, replace(node, content=node.content + text.encode(), mtime=self.moment))
 
     def symlink(self, path: str, target: str) -> None:
+        """A new symlink, or another one in place of what was there."""
         self._put(path, Node(tarfile.SYMTYPE, 0o777, self.moment, target=target))
 
     def hard_link(self, path: str, first: str) -> None:
+        """A further name of the file ``first``."""
         self._put(path, replace(self._nodes[first], type=tarfile.LNKTYPE, content=b"", target=first))
 
     def chmod(self, path: str, mode: int) -> None:
+        """Another mode, and nothing else."""
         self._put(path, replace(self._nodes[path], mode=mode), entry_changes=False)
 
     def remove(self, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Long texts, made by rule: they give the layers their sizes and pack into next to nothing."""
+"""Long texts, made by rule: they give the layers their sizes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 _ONSETS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v")
 _VOWELS = ("a", "e", "i", "o", "u")
@@ -160,6 +161,7 @@ _MAKES = (
 _SIZES = ("for a dinghy", "for a cutter", "for a ferry", "for a shelf", "for two", "of medium length")
 
 
+@cache
 def catalogue() -> str:
     """All articles of the shop, as JSON."""
     articles = [
@@ -201,8 +203,9 @@ def harbour(waves: int, boats: int) -> str:
         '<rect width="1200" height="400" fill="#0d1b2a"/>',
         '<circle cx="980" cy="90" r="40" fill="#ffb703"/>',
     ]
+    swell = [(x, 200 + round(6 * math.sin(x / 40))) for x in range(0, 1201, 12)]
     for wave in range(waves):
-        crest = " ".join(f"{x},{200 + 2 * wave + round(6 * math.sin(x / 40))}" for x in range(0, 1201, 12))
+        crest = " ".join(f"{x},{y + 2 * wave}" for x, y in swell)
         lines.append(f'<polyline points="{crest}" fill="none" stroke="#1b4965" stroke-opacity=".{20 + wave % 60}"/>')
     for boat in range(boats):
         x, y = 20 + 58 * (boat % 20), 190 + 30 * (boat // 20)
