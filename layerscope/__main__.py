@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+
+_FEW_COLLECTIONS = 20_000
+"""Objects between two collections: what is imported, and what records hold, is hardly ever garbage."""
 
 
 def main() -> int:
     """Run the command line; nothing gets out of it as a traceback unless LAYERSCOPE_DEBUG is set."""
+    gc.set_threshold(_FEW_COLLECTIONS)
     try:
         from layerscope.cli.main import run
 

@@ -15,6 +15,14 @@ import pytest
 from sample_roots import DATA, truth, unpack
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in this user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("own-cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def overlay2_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample root ``overlay2``. Shared by all tests: read only."""

@@ -10,6 +10,7 @@ import click
 
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import Output
+from layerscope.cli.progress import Progress
 from layerscope.cli.render.docker_form import size
 from layerscope.cli.render.table import aligned, docker_table
 from layerscope.cli.report import exit_code
@@ -36,9 +37,7 @@ def df(options: Options, verbose: bool, as_docker: bool, prometheus: bool) -> in
         if as_docker:
             out.lines(_docker_lines(session, out))
             return exit_code(session.problems())
-        from layerscope.services.ledger import ledger
-
-        found = ledger(session)
+        found = counted_ledger(session, options)
         if options.json:
             from layerscope.cli.render import ledger_json
 
@@ -50,6 +49,15 @@ def df(options: Options, verbose: bool, as_docker: bool, prometheus: bool) -> in
         else:
             out.lines(_lines(found, out, verbose))
         return exit_code(found.problems)
+
+
+def counted_ledger(session: Session, options: Options) -> Ledger:
+    """The ledger of the root, with its progress on a terminal."""
+    from layerscope.services.ledger import entries_at_most, ledger
+
+    with Progress("counting") as progress:
+        most = entries_at_most(session)
+        return ledger(session, counted=lambda entries: progress.count(entries, most), cache=not options.no_cache)
 
 
 def _lines(ledger: Ledger, out: Output, verbose: bool) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Options:
     namespace: str | None = None
     ascii: bool = False
     json: bool = False
+    no_cache: bool = False
     handed: tuple[tuple[str, str], ...] = ()
 
     def session(self) -> Session:
@@ -130,5 +131,6 @@ def options_of(context: click.Context) -> Options:
         namespace=given("namespace"),
         ascii=bool(given("ascii")),
         json=bool(behind.get("json")),
+        no_cache=bool(given("no_cache")),
         handed=tuple((name, given(name)) for name in _HANDED if given(name)),
     )

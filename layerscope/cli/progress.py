@@ -14,7 +14,7 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """How many bytes of how many, the rate, and the time that is left; a context manager that clears its line."""
+    """How many bytes or entries of how many, the rate, and the time left; a context manager that clears its line."""
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
@@ -45,6 +45,16 @@ class Progress:
         rate = done / max(now - self._begun, 0.001)
         left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
         self._write(f"{_CLEAR}{self._doing} {size(done)} of {size(total)}, {size(int(rate))}/s{left}")
+
+    def count(self, entries: int, most: int | None) -> None:
+        """``entries`` of ``most`` at most (None: nobody knows); shown four times a second at most."""
+        now = time.monotonic()
+        if not self._shown or now - self._told < _SECONDS:
+            return
+        self._told = now
+        rate = entries / max(now - self._begun, 0.001)
+        left = f", at most {(most - entries) / rate:.0f} s left" if rate and most is not None and most > entries else ""
+        self._write(f"{_CLEAR}{self._doing} {entries:,} entries, {rate:,.0f}/s{left}")
 
     def _write(self, text: str) -> None:
         try:

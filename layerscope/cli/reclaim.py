@@ -51,13 +51,13 @@ def reclaim(options: Options, things: tuple[str, ...], free: str | None, volumes
     A THING is an image, a container, volume:NAME, log:CONTAINER, or one of stopped-containers, dangling-images,
     unused-images, unused-volumes, build-cache, unused-layers, orphans, logs. Without one the best candidates.
     """
-    from layerscope.services.ledger import ledger
+    from layerscope.cli.df import counted_ledger
     from layerscope.services.reclaim import reclaim as answer_to
 
     wanted = None if free is None else _bytes(free)
     out = Output(options.ascii)
     with options.session() as session:
-        counted = ledger(session)
+        counted = counted_ledger(session, options)
         found = answer_to(session, things, wanted, volumes, counted)
         if options.json:
             from layerscope.cli.render import ledger_json

@@ -1,15 +1,25 @@
 """Sums of directory trees, as du makes them: one scandir and one fstatat for each entry, nothing followed.
 
-This file needs the standard library only, and runs as a program of its own too: jobs come in on standard input, sums go
-out on standard output, each as four bytes of length and a marshalled value. Directories of a root are given as
-descriptors that the program inherits.
+This file needs the standard library only, and runs as a program of its own too: jobs come in on standard input, what
+was done goes out on standard output, each as four bytes of length and a marshalled value. Directories of a root are
+given as descriptors that the program inherits.
 
 | tuple | fields |
 | --- | --- |
-| task | unit, root descriptor, path below it, names of directories at that path, device, crosses, borders |
-| sums | unit, disk, apparent, names, file bytes, symlink bytes, vanished, unreadable, links |
+| job | tasks, checks, budget |
+| done | sums, tasks that are left, verdicts |
+| task | unit, root descriptor, path below it, names of directories at that path, device, crosses, borders, marked |
+| sums | unit, disk, apparent, names, file bytes, symlink bytes, vanished, unreadable, links, marks |
 | unreadable | path, disk, apparent |
 | link | device << 64 or'ed with the inode, names seen, link count, disk, apparent |
+| marks | folders, stamps: what tells later that no directory changed |
+| check | unit, root descriptor, device, folders, stamps |
+| verdict | unit, directories, whether they are as they were |
+
+``folders`` is one text: for each directory that has directories its path and their names, NUL between them, two NUL
+between one and the next. ``stamps`` are eight bytes each: the inode and the change time (ns) of each of those names, in
+that order. A directory's change time moves when an entry is added, removed or renamed in it; that a file's content
+changed it does not tell.
 
 A task is given up after a number of entries; what is left of it comes back as more tasks, so that large trees are
 shared out. Symlinks and devices count like files; an inode with several names counts once all of them were seen, else
@@ -23,10 +33,21 @@ import errno
 import marshal
 import os
 import sys
-from typing import Any
+from array import array
 
-Task = tuple[int, int, str, list[str], int, bool, list[str]]
-Sums = tuple[int, int, int, int, int, int, int, list[tuple[str, int, int]], list[tuple[int, int, int, int, int]]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Task = tuple[int, int, str, list[str], int, bool, list[str], bool]
+Marks = tuple[str, bytes]
+Check = tuple[int, int, int, str, bytes]
+Verdict = tuple[int, int, bool]
+Unreadable = tuple[str, int, int]
+Link = tuple[int, int, int, int, int]
+Sums = tuple[int, int, int, int, int, int, int, list[Unreadable], list[Link], "Marks | None"]
+Done = tuple[list[Sums], list[Task], list[Verdict]]
+FOLDER_END = "\0\0"
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOATIME = getattr(os, "O_NOATIME", 0)
@@ -34,6 +55,9 @@ _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 _MOST_OPEN = 64
 _TYPE, _FOLDER, _SYMLINK = 0o170000, 0o040000, 0o120000
 _BLOCK = 512
+STAMP_BYTES = 16
+"""Of one directory: its inode and its change time."""
+_UNSIGNED = (1 << 64) - 1
 _SUBVOLUME_INODE = 256
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
@@ -65,11 +89,15 @@ class Measuring:
     """The sums of one unit, while a task of it is carried out."""
 
     def __init__(self, task: Task) -> None:
-        self.unit, self.root, self.path, self.names, self.device, self.crosses, borders = task
+        self.unit, self.root, self.path, self.names, self.device, self.crosses, borders, marked = task
         self.borders = frozenset(borders)
         self.disk = self.apparent = self.count = self.file_bytes = self.symlink_bytes = self.vanished = 0
-        self.unreadable: list[tuple[str, int, int]] = []
+        self.unreadable: list[Unreadable] = []
         self.links: dict[int, list[int]] = {}
+        self.marked = marked
+        self.whole = not borders
+        self.folders: list[str] = []
+        self.stamps = array("Q")
 
     def run(self, budget: int) -> list[Task]:
         """Measure until about ``budget`` entries are counted, and give what is left to do."""
@@ -89,7 +117,8 @@ class Measuring:
                 if self.count >= budget or len(frames) > _MOST_OPEN:
                     frames.pop()
                     os.close(fd)
-                    left.append((self.unit, self.root, path, pending, self.device, self.crosses, list(self.borders)))
+                    more = (self.device, self.crosses, list(self.borders), self.marked)
+                    left.append((self.unit, self.root, path, pending, *more))
                     continue
                 name = pending.pop()
                 below = f"{path}/{name}" if path else name
@@ -109,8 +138,9 @@ class Measuring:
             self._closed(parent, name, path, error)
             return None
         folders: list[str] = []
-        disk = apparent = count = file_bytes = 0
-        links, borders = self.links, self.borders
+        stamps = self.stamps
+        disk = apparent = count = folder_bytes = 0
+        borders = self.borders
         try:
             device = os.fstat(fd).st_dev if self.crosses else self.device
             with os.scandir(fd) as scan:
@@ -120,37 +150,25 @@ class Measuring:
                     except OSError:
                         self.vanished += 1
                         continue
-                    kind = stat.st_mode & _TYPE
-                    if stat.st_dev != device and not (self.crosses and kind == _FOLDER and _is_subvolume(stat)):
-                        continue
+                    # One by one these fields cost as much again as the file system takes to tell them.
+                    mode, inode, own_device, nlink, _, _, size, _, _, _ = stat
                     if borders and f"{path}/{entry.name}" in borders:
                         continue
+                    if own_device != device:
+                        self.whole = False
+                        if not (self.crosses and mode & _TYPE == _FOLDER and _is_subvolume(stat)):
+                            continue
                     count += 1
-                    size = stat.st_size
+                    kind = mode & _TYPE
                     if kind == _FOLDER:
                         folders.append(entry.name)
-                    elif stat.st_nlink > 1:
-                        blocks = stat.st_blocks
-                        if not size and not blocks:
-                            continue  # whiteouts, mostly: they cost nothing wherever they are counted
-                        key = stat.st_dev << 64 | stat.st_ino
-                        known = links.get(key)
-                        if known is None:
-                            links[key] = [1, stat.st_nlink, blocks, size]
-                        elif known[0] + 1 < known[1]:
-                            known[0] += 1
-                            continue
-                        else:
-                            del links[key]
-                            disk += blocks
-                            apparent += size
-                            continue
-                        file_bytes += size
-                        if kind == _SYMLINK:
-                            self.symlink_bytes += size
-                        continue
+                        folder_bytes += size
+                        if self.marked:
+                            stamps.append(inode)
+                            stamps.append(stat.st_ctime_ns & _UNSIGNED)
                     else:
-                        file_bytes += size
+                        if nlink > 1 and self._has_more_names(own_device << 64 | inode, nlink, stat):
+                            continue
                         if kind == _SYMLINK:
                             self.symlink_bytes += size
                     disk += stat.st_blocks
@@ -160,13 +178,37 @@ class Measuring:
         self.disk += disk * _BLOCK
         self.apparent += apparent
         self.count += count
-        self.file_bytes += file_bytes
-        if folders:
-            return fd, folders
-        os.close(fd)
-        return None
+        self.file_bytes += apparent - folder_bytes
+        if not folders:
+            os.close(fd)
+            return None
+        if self.marked:
+            self.folders.append("\0".join((path, *folders)))
+        return fd, folders
+
+    def _has_more_names(self, key: int, nlink: int, stat: os.stat_result) -> bool:
+        """Note one name of an inode that has several; false for the last of them, which is counted like a file."""
+        size, blocks = stat.st_size, stat.st_blocks
+        if not size and not blocks:
+            return True  # whiteouts, mostly: they cost nothing wherever they are counted
+        known = self.links.get(key)
+        if known is not None and known[0] + 1 >= known[1]:
+            del self.links[key]
+            # Its sizes as a file and as a symlink were told with its first name.
+            self.disk += blocks * _BLOCK
+            self.apparent += size
+            return True
+        if known is None:
+            self.links[key] = [1, nlink, blocks, size]
+            self.file_bytes += size
+            if stat.st_mode & _TYPE == _SYMLINK:
+                self.symlink_bytes += size
+        else:
+            known[0] += 1
+        return True
 
     def _closed(self, parent: int, name: str, path: str, error: OSError) -> None:
+        self.whole = False
         if error.errno in _GONE:
             self.vanished += 1
             return
@@ -184,11 +226,45 @@ class Measuring:
         """What was counted."""
         links = [(key, one[0], one[1], one[2] * _BLOCK, one[3]) for key, one in self.links.items()]
         plain = (self.unit, self.disk, self.apparent, self.count, self.file_bytes, self.symlink_bytes, self.vanished)
-        return (*plain, self.unreadable, links)
+        marks = None
+        if self.marked and self.whole and not self.vanished:
+            marks = (FOLDER_END.join(self.folders), self.stamps.tobytes())
+        return (*plain, self.unreadable, links, marks)
 
 
-def measure(tasks: list[Task], budget: int) -> tuple[list[Sums], list[Task]]:
-    """The sums of ``tasks``, of about ``budget`` entries in all, and the tasks that are left."""
+def unchanged(check: Check) -> bool:
+    """Whether every directory is the one that it was, and holds the names that it held."""
+    _unit, root, device, folders, expected = check
+    stamps = array("Q")
+    opened: list[tuple[str, int]] = [("", root)]
+    stat = os.stat
+    try:
+        for folder in folders.split(FOLDER_END):
+            path, *names = folder.split("\0")
+            path += "/"
+            while not path.startswith(opened[-1][0]):
+                os.close(opened.pop()[1])
+            above, fd = opened[-1]
+            for name in path[len(above) : -1].split("/") if above != path else ():
+                fd = os.open(name, _PATH_ONLY, dir_fd=fd)
+                above = f"{above}{name}/"
+                opened.append((above, fd))
+            for name in names:
+                found = stat(name, dir_fd=fd, follow_symlinks=False)
+                if found.st_dev != device:
+                    return False
+                stamps.append(found.st_ino)
+                stamps.append(found.st_ctime_ns & _UNSIGNED)
+    except OSError:
+        return False
+    finally:
+        for _path, fd in opened[1:]:
+            os.close(fd)
+    return stamps.tobytes() == expected
+
+
+def measure(tasks: list[Task], checks: list[Check], budget: int) -> Done:
+    """The sums of ``tasks``, of about ``budget`` entries in all, the tasks that are left, and all the verdicts."""
     done: list[Sums] = []
     left: list[Task] = []
     for position, task in enumerate(tasks):
@@ -199,7 +275,7 @@ def measure(tasks: list[Task], budget: int) -> tuple[list[Sums], list[Task]]:
         left.extend(measuring.run(budget))
         done.append(measuring.sums())
         budget -= measuring.count + 16
-    return done, left
+    return done, left, [(check[0], len(check[4]) // STAMP_BYTES, unchanged(check)) for check in checks]
 
 
 def _read(count: int) -> bytes:
@@ -219,7 +295,7 @@ def _write(data: bytes) -> None:
 
 
 def serve() -> None:
-    """Carry out the jobs that come in: each is a list of tasks and a budget."""
+    """Carry out the jobs that come in, until no more can."""
     while True:
         job: Any = marshal.loads(_read(int.from_bytes(_read(4), "big")))
         data = marshal.dumps(measure(*job))

@@ -43,7 +43,7 @@ class Claim:
     ``path`` is where it is told, relative to the root; ``reason`` names what makes the claim. Of several claims on one
     inode the one with the lowest ``rank`` pays (then the first path). ``stored_size`` is what a record says its
     files have in all, in bytes, None where nothing says so; ``whole_tree``: the directory holds the files of all layers
-    below too, so it never has that size.
+    below too, so it never has that size. ``committed``: it is a layer that the engine never writes again.
     """
 
     path: str
@@ -53,6 +53,7 @@ class Claim:
     rank: int = 0
     stored_size: int | None = None
     whole_tree: bool = False
+    committed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -179,19 +179,19 @@ class Root:
             (self.path / folder / name).write_text(text)
 
 
-def folders(first: int, files: int) -> Iterator[tuple[str, list[str]]]:
-    """Folders of up to 50 files, three deep, from number ``first`` on."""
-    for number in range(first, first + -(-files // FILES_IN_FOLDER)):
-        count = min(FILES_IN_FOLDER, files - (number - first) * FILES_IN_FOLDER)
+def folders(first: int, files: int, most: int = FILES_IN_FOLDER) -> Iterator[tuple[str, list[str]]]:
+    """Folders of up to ``most`` files, three deep, from number ``first`` on."""
+    for number in range(first, first + -(-files // most)):
+        count = min(most, files - (number - first) * most)
         yield f"tree/{number // 400:02}/{number // 20:03}/{number:05}", [f"file{n:02}" for n in range(count)]
 
 
-def make(path: Path, files: int, layers: int, wide: int, changes: int) -> None:
-    """Write the root to ``path``, which must not exist."""
+def make(path: Path, files: int, layers: int, wide: int, changes: int, in_folder: int = FILES_IN_FOLDER) -> None:
+    """Write the root to ``path``, which must not exist; ``in_folder``: files in each folder."""
     root = Root(path)
     base = root.layer()
     in_base = files if layers == 1 else files // 2
-    known = list(folders(0, in_base))
+    known = list(folders(0, in_base, in_folder))
     for folder, names in known:
         base.add(folder, names)
     base.add("wide", [f"entry{n:06}" for n in range(wide)])
@@ -199,7 +199,7 @@ def make(path: Path, files: int, layers: int, wide: int, changes: int) -> None:
     for number in range(1, layers):
         layer = root.layer()
         each = (files - in_base) // (layers - 1)
-        for folder, names in folders(len(known) * number * 2, each - each // 4):
+        for folder, names in folders(len(known) * number * 2, each - each // 4, in_folder):
             layer.add(folder, names)
         for folder, names in known[number :: layers * 4]:
             layer.add(folder, names[: len(names) // 2], extra=number)

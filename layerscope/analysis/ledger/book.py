@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from layerscope.hostfs.measure import Sums
+from layerscope.analysis.ledger.kept import KeptSums
+from layerscope.hostfs.measure import Marks, Sums
 from layerscope.model.claim import Category, Claim
-from layerscope.model.ledger import Ledger, LedgerClass, LedgerEntry, Link
+from layerscope.model.ledger import Inode, Ledger, LedgerClass, LedgerEntry, Link
 from layerscope.model.problem import Problem, Severity
 
 _BLOCK = 512
@@ -50,6 +51,7 @@ class Book:
     def __init__(self) -> None:
         self.accounts: list[Account] = []
         self._unit: dict[Claim, int] = {}
+        self._parts: dict[int, int] = {}
         self._closed: list[tuple[str, int, int, int]] = []
         self.vanished = 0
 
@@ -61,9 +63,15 @@ class Book:
             self.accounts.append(Account(claim, prefix))
         return number
 
+    def part(self, claim: Claim, prefix: str = "") -> int:
+        """The number of an account of its own, for part of what a claim has; it is added to the claim's in the end."""
+        self._parts[len(self.accounts)] = self.unit(claim, prefix)
+        self.accounts.append(Account(claim, prefix))
+        return len(self.accounts) - 1
+
     def take(self, sums: Sums) -> None:
         """Part of what was measured for a unit."""
-        unit, disk, apparent, count, file_bytes, symlink_bytes, vanished, unreadable, links = sums
+        unit, disk, apparent, count, file_bytes, symlink_bytes, vanished, unreadable, links, _marks = sums
         account = self.accounts[unit]
         account.disk += disk
         account.apparent += apparent
@@ -77,13 +85,27 @@ class Book:
             if account.link(*link):
                 account.file_bytes -= link[4]
 
+    def use(self, unit: int, sums: KeptSums) -> None:
+        """All of a part, as it was measured before."""
+        account = self.accounts[unit]
+        account.disk, account.apparent, account.count = sums.disk, sums.apparent, sums.count
+        account.file_bytes, account.symlink_bytes = sums.file_bytes, sums.symlink_bytes
+
+    def whole_sums(self, unit: int, marks: Marks) -> KeptSums | None:
+        """All of a part, with ``marks``; None if inodes of it have names elsewhere."""
+        one = self.accounts[unit]
+        if one.links:
+            return None
+        return KeptSums(one.disk, one.apparent, one.count, one.file_bytes, one.symlink_bytes, marks)
+
     def unreadable(self, claim: Claim, path: str, disk: int, apparent: int) -> None:
         """A directory that could not be listed; its own blocks are no longer in the claim's account."""
         self._closed.append((path, self.unit(claim), disk, apparent))
 
     # ------------------------------------------------------------------ the end
     def ledger(self, root: str, shares_extents: bool, more: Iterable[Problem] = ()) -> Ledger:
-        """Everything that was counted."""
+        """Everything that was counted; may be asked for once."""
+        self._join()
         for path, unit, disk, apparent in sorted(self._closed):
             whose = self.accounts[unit].claim
             reason = f"can't be listed; it would be {whose.category} by {whose.reason}"
@@ -114,6 +136,28 @@ class Book:
             shares_extents=shares_extents,
             problems=(*more, *self._problems()),
         )
+
+    def outside(self) -> frozenset[tuple[Inode, int, int]]:
+        """The inodes with names that weren't seen: each with the number of those that were, and the link count."""
+        seen: dict[Inode, int] = {}
+        for account in self.accounts:
+            for key, link in account.links.items():
+                seen[key] = seen.get(key, 0) + link[0]
+        found = ((key, link[1]) for account in self.accounts for key, link in account.links.items())
+        return frozenset((key, seen[key], nlink) for key, nlink in found if seen[key] < nlink)
+
+    def _join(self) -> None:
+        for part, whole in self._parts.items():
+            here, account = self.accounts[part], self.accounts[whole]
+            account.disk += here.disk
+            account.apparent += here.apparent
+            account.count += here.count
+            account.file_bytes += here.file_bytes
+            account.symlink_bytes += here.symlink_bytes
+            for key, link in here.links.items():
+                if account.link(key, *link):
+                    account.file_bytes -= link[3]
+            self.accounts[part] = Account(here.claim)
 
     def _pay(self) -> None:
         """Put each inode that several accounts have into the first of them."""

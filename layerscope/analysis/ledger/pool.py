@@ -11,6 +11,7 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,10 +19,13 @@ from typing import IO, Self
 
 from layerscope.errors import LayerscopeError
 from layerscope.hostfs import measure as measuring
-from layerscope.hostfs.measure import Sums, Task
+from layerscope.hostfs.measure import STAMP_BYTES, Check, Done, Sums, Task, Verdict
 
 _ALONE = 1500
-_BUDGET = 6000
+_BUDGET = 4000
+_OWN_BUDGET = 800
+"""Entries at a time in this process: workers wait for their next job while it measures."""
+_WAIT_SECONDS = 0.1
 _SHARE = 64
 _MOST_WORKERS = 8
 
@@ -34,27 +38,38 @@ class Pool:
     """Measures trees below ``roots`` and gives each sum to ``take``; a context manager.
 
     Args:
-        roots: descriptors that tasks name; workers inherit them under the same numbers.
+        roots: descriptors that tasks and checks name; workers inherit them under the same numbers.
         take: called in this thread with each part of a unit's sums.
-        workers: how many processes; None: one for each processor; 1: none beside this one.
+        judge: called in this thread with each verdict. Both may add more.
+        workers: how many processes, this one among them where nothing else goes on in it; None: one for each
+            processor; 1: this one alone.
         cancelled: asked now and then; once it says so, :class:`Cancelled` is raised.
+        counted: told now and then how many entries were counted in all.
     """
 
     def __init__(
         self,
         roots: Sequence[int],
         take: Callable[[Sums], None],
+        judge: Callable[[Verdict], None],
         workers: int | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        counted: Callable[[int], None] = lambda entries: None,
     ) -> None:
         self._roots = tuple(roots)
         self._take = take
+        self._judge = judge
         self._wanted = _processors() if workers is None else workers
         self._cancelled = cancelled
+        self._tell = counted
         self._waiting: deque[Task] = deque()
+        self._unchecked: deque[Check] = deque()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
         self._counted = 0
+        self._directories = 0
+        # In a program with a screen another thread draws it: measuring here would take its time.
+        self._helps = threading.active_count() == 1
 
     def __enter__(self) -> Self:
         return self
@@ -69,59 +84,59 @@ class Pool:
     def add(self, task: Task) -> None:
         """One more tree."""
         self._waiting.append(task)
-        if len(self._waiting) >= _SHARE and self._workers:
-            self.turn(0)
 
-    def turn(self, timeout: float | None) -> None:
-        """Deal out what waits, and take what is done; waits at most ``timeout`` seconds for that (None: any time)."""
-        if self._cancelled():
-            raise Cancelled("measuring was given up")
-        for worker in self._workers:
-            if not worker.busy and self._waiting:
-                self._deal(worker)
-        for key, _ in self._selector.select(timeout):
-            worker = key.data
-            self._add_up(*worker.result())
-            if self._waiting:
-                self._deal(worker)
+    def check(self, check: Check) -> None:
+        """One more part of a tree that may be as it was."""
+        self._unchecked.append(check)
+        self._directories += len(check[4]) // STAMP_BYTES
 
     def finish(self) -> None:
-        """Measure everything that was added."""
-        while self._waiting and not self._workers:
+        """Do everything that was added, and what that adds."""
+        while self._waiting or self._unchecked or any(worker.busy for worker in self._workers):
             if self._cancelled():
                 raise Cancelled("measuring was given up")
-            if self._counted >= _ALONE and self._wanted > 1 and self._start():
-                break
-            self._add_up(*self._measured_here())
-        while self._waiting or any(worker.busy for worker in self._workers):
-            self.turn(0.1)
+            if not self._workers and self._wanted > 1 and max(self._counted, self._directories) >= _ALONE:
+                self._start()
+            for worker in self._workers:
+                if not worker.busy:
+                    worker.give(*self._dealt(_SHARE), _BUDGET)
+            if not self._workers or (self._helps and (self._waiting or self._unchecked)):
+                self._add_up(*measuring.measure(*self._dealt(1), _OWN_BUDGET))
+                self._receive(0)
+            else:
+                self._receive(_WAIT_SECONDS)
+            self._tell(self._counted)
 
-    def _measured_here(self) -> tuple[list[Sums], list[Task]]:
-        tasks = [self._waiting.popleft() for _ in range(min(len(self._waiting), _SHARE))]
-        return measuring.measure(tasks, _ALONE if self._wanted > 1 else _BUDGET)
+    def _dealt(self, most: int) -> tuple[list[Task], list[Check]]:
+        """What the next job is made of: a check, or up to ``most`` tasks and never more than a fair share of them."""
+        if self._unchecked:
+            return [], [self._unchecked.popleft()]
+        count = max(1, min(most, len(self._waiting) // (2 * len(self._workers) + 1)))
+        return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))], []
 
-    def _add_up(self, sums: list[Sums], left: list[Task]) -> None:
+    def _receive(self, timeout: float) -> None:
+        if self._workers:
+            for key, _ in self._selector.select(timeout):
+                self._add_up(*key.data.result())
+
+    def _add_up(self, sums: list[Sums], left: list[Task], verdicts: list[Verdict]) -> None:
         self._waiting.extend(left)
         for one in sums:
             self._counted += one[3]
             self._take(one)
+        for verdict in verdicts:
+            self._judge(verdict)
 
-    def _deal(self, worker: _Worker) -> None:
-        count = max(1, min(_SHARE, len(self._waiting) // (2 * len(self._workers))))
-        tasks = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-        worker.give(tasks, _BUDGET)
-
-    def _start(self) -> bool:
-        """Start the workers; false where this interpreter can't run a file of its own."""
+    def _start(self) -> None:
+        """Start the workers, where this interpreter can run a file of its own."""
         program = measuring.__file__
         if not sys.executable or not program or not os.path.isfile(program):
             self._wanted = 1
-            return False
-        for _ in range(min(self._wanted, _MOST_WORKERS)):
+            return
+        for _ in range(min(self._wanted, _MOST_WORKERS) - self._helps):
             worker = _Worker(program, self._roots)
             self._workers.append(worker)
             self._selector.register(worker.output, selectors.EVENT_READ, worker)
-        return True
 
 
 class _Worker:
@@ -133,25 +148,28 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=tuple(roots),
+            process_group=0,  # Ctrl-C is for this process, which then ends them all
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._input: IO[bytes] = self._process.stdin
         self.output: IO[bytes] = self._process.stdout
         self.busy = False
 
-    def give(self, tasks: list[Task], budget: int) -> None:
-        data = marshal.dumps((tasks, budget))
+    def give(self, tasks: list[Task], checks: list[Check], budget: int) -> None:
+        if not tasks and not checks:
+            return
+        data = marshal.dumps((tasks, checks, budget))
         self._input.write(len(data).to_bytes(4, "big") + data)
         self._input.flush()
         self.busy = True
 
-    def result(self) -> tuple[list[Sums], list[Task]]:
+    def result(self) -> Done:
         head = self.output.read(4)
         data = self.output.read(int.from_bytes(head, "big")) if len(head) == 4 else b""
         if not data:
             raise LayerscopeError("a process that measures files ended before its time")
         self.busy = False
-        done: tuple[list[Sums], list[Task]] = marshal.loads(data)
+        done: Done = marshal.loads(data)
         return done
 
     def end(self, at_once: bool) -> None:

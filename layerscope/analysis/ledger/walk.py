@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 
 from layerscope.analysis.ledger.book import Book
+from layerscope.analysis.ledger.kept import KeptLayers, Layers
 from layerscope.analysis.ledger.pool import Pool
 from layerscope.hostfs import Directory
+from layerscope.hostfs.measure import Sums, Verdict
 from layerscope.hostfs.mounts import Mount
 from layerscope.model.claim import Category, Claim, Place
 from layerscope.stores.claims import ClaimedTree
@@ -30,6 +34,8 @@ def walk(
     mounts: Callable[[ClaimedTree], list[Mount]],
     workers: int | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    counted: Callable[[int], None] = lambda entries: None,
+    kept: KeptLayers | None = None,
 ) -> Book:
     """Count every entry of ``trees``.
 
@@ -38,26 +44,83 @@ def walk(
         mounts: what is mounted below a tree.
         workers: how many processes measure; None: one for each processor.
         cancelled: asked now and then; once it says so, ``pool.Cancelled`` is raised.
+        counted: told now and then how many entries of whole trees were counted.
+        kept: where the sums of committed layers are kept.
     """
-    book = Book()
     listed = list(trees)
     with ExitStack() as stack:
         fds = [stack.enter_context(tree.directory.held()) for tree in listed]
-        pool = stack.enter_context(Pool(fds, book.take, workers, cancelled))
-        for tree, fd in zip(listed, fds, strict=True):
-            _Walk(tree, fd, book, pool, mounts(tree)).run()
-        pool.finish()
+        walks = _Walks(listed, fds, mounts, workers, cancelled, counted)
+        book, layers = walks.run(kept, read=True)
+        if kept is None or layers is None:
+            return book
+        outside, known = book.outside(), kept.outside()
+        if layers.used and not outside <= known:
+            # One of these inodes may have got its other name from a layer that was not looked at.
+            book, layers = walks.run(kept, read=False)
+            outside = book.outside()
+        if outside != known:
+            kept.keep_outside(outside)
     return book
+
+
+class _Walks:
+    """The walk through all trees, as often as it must be made."""
+
+    def __init__(
+        self,
+        trees: list[ClaimedTree],
+        fds: list[int],
+        mounts: Callable[[ClaimedTree], list[Mount]],
+        workers: int | None,
+        cancelled: Callable[[], bool],
+        counted: Callable[[int], None],
+    ) -> None:
+        self._trees = trees
+        self._fds = fds
+        self._mounts = mounts
+        self._pool = partial(Pool, fds, workers=workers, cancelled=cancelled, counted=counted)
+
+    def run(self, kept: KeptLayers | None, read: bool) -> tuple[Book, Layers | None]:
+        """Walk; ``read``: sums that are kept may be used."""
+        book, begun = Book(), time.time_ns()
+        layers: Layers | None = None
+
+        def take(sums: Sums) -> None:
+            book.take(sums)
+            if layers is not None:
+                layers.mark(sums[0], sums[-1])
+
+        def judge(verdict: Verdict) -> None:
+            if layers is not None:
+                layers.judge(verdict)
+
+        with self._pool(take, judge) as pool:
+            if kept is not None:
+                layers = Layers(kept, read, book.use, pool.add, pool.check)
+            for tree, fd in zip(self._trees, self._fds, strict=True):
+                _Walk(tree, fd, book, pool, self._mounts(tree), layers).run()
+            pool.finish()
+        if kept is not None and layers is not None:
+            for unit, identity, marks in layers.measured(begun):
+                sums = book.whole_sums(unit, marks)
+                if sums is not None:
+                    kept.keep(identity, sums)
+        return book, layers
 
 
 class _Walk:
     """The walk through one tree."""
 
-    def __init__(self, tree: ClaimedTree, fd: int, book: Book, pool: Pool, mounts: list[Mount]) -> None:
+    def __init__(
+        self, tree: ClaimedTree, fd: int, book: Book, pool: Pool, mounts: list[Mount], layers: Layers | None
+    ) -> None:
         self._tree = tree
+        self._layers = layers
         self._fd = fd
         self._book = book
         self._pool = pool
+        self._place = os.path.realpath(tree.path)
         self._prefix = f"{tree.directory.path}/" if tree.directory.path else ""
         top = os.fstat(fd)
         self._device = top.st_dev
@@ -82,7 +145,7 @@ class _Walk:
                 if not modes.S_ISDIR(stat.st_mode):
                     continue
                 if below.whole:
-                    self._measure(path, [name], inside, below, stat.st_dev)
+                    self._measure(path, name, inside, below, stat)
                 else:
                     pending.append((directory.enter(name), inside, below))
 
@@ -115,12 +178,17 @@ class _Walk:
             if stat.st_dev == self._device:
                 self._count(place.claim, stat)
                 if modes.S_ISDIR(stat.st_mode):
-                    self._measure(path, [name], inside, place, stat.st_dev)
+                    self._measure(path, name, inside, place, stat)
 
-    def _measure(self, path: str, names: list[str], inside: str, place: Place, device: int) -> None:
+    def _measure(self, path: str, name: str, inside: str, place: Place, stat: os.stat_result) -> None:
         borders = [point for point in self._mounted if point.startswith(f"{inside}/")]
-        unit = self._book.unit(place.claim, self._prefix)
-        self._pool.add((unit, self._fd, path, names, device, place.crosses, borders))
+        known = self._layers is not None and place.claim.committed and not borders
+        unit = (self._book.part if known else self._book.unit)(place.claim, self._prefix)
+        task = (unit, self._fd, path, [name], stat.st_dev, place.crosses, borders, known)
+        if known and self._layers is not None:
+            self._layers.add(os.path.join(self._place, inside), stat, task)
+            return
+        self._pool.add(task)
         for point in borders:
             if point in self._foreign:
                 self._foreign_tree(point)
@@ -138,7 +206,7 @@ class _Walk:
         claim = _foreign_claim(f"{self._prefix}{point}", self._foreign[point])
         self._count(claim, stat)
         if modes.S_ISDIR(stat.st_mode):
-            self._measure(folder, [name], point, Place(claim, whole=True), stat.st_dev)
+            self._measure(folder, name, point, Place(claim, whole=True), stat)
 
     def _crosses(self, place: Place, stat: os.stat_result, path: str) -> bool:
         """Whether another file system that begins here belongs to the place: a subvolume, a dataset."""
@@ -197,7 +265,7 @@ def _mount_points(tree: ClaimedTree, mounts: list[Mount]) -> tuple[dict[str, Mou
             continue
         holder = above
         own = os.path.relpath(f"{top}/{path}", holder.point)
-        if os.path.normpath(f"{holder.root}/{own}") == os.path.normpath(mount.root):
+        if os.path.normpath(f"{holder.root.rstrip('/')}/{own}") == os.path.normpath(mount.root):
             del mounted[path]
         else:
             foreign[path] = mount

@@ -62,6 +62,12 @@ def layer_ids(root: Directory, driver: str) -> frozenset[str]:
     return frozenset(name for name, kind in entries if kind == wanted and name != "l")
 
 
+def claims_now(store: DockerStore) -> CacheClaims:
+    """The claims on the layers of a store's driver by records that are read anew, the directories before them."""
+    listed = layer_ids(store.root, store.driver)
+    return CacheClaims(store.root, DockerStore(store.root, store.path, store.driver), store.driver, listed, "")
+
+
 def interrupted_creations(store: DockerStore) -> frozenset[str]:
     """The containers whose creation was cut off before their config was written: docker never loads or removes them."""
     found = set()
@@ -107,9 +113,10 @@ class CacheClaims:
         return self._driver != "devicemapper" and self._held and _LAYER_NAME.fullmatch(name) is not None
 
     def exists(self, name: str) -> bool:
-        """Whether the layer ``name`` has a directory now."""
-        if name in self.directories:
-            return True
+        """Whether the layer ``name`` had a directory when they were listed, or has one now."""
+        return name in self.directories or self._is_there(name)
+
+    def _is_there(self, name: str) -> bool:
         try:
             return self._root.descend(self._folder).stat_or_none(name) is not None
         except OSError:
@@ -148,7 +155,9 @@ class CacheClaims:
             else:
                 category, owner = Category.UNUSED_LAYER, ""
                 told = f"{told}; no image, container or build cache leads to it"
-            yield layer.cache_id, self._made(layer.cache_id, category, owner, told, depths.get(chain, 0), layer.size)
+            rank = depths.get(chain, 0)
+            made = self._made(layer.cache_id, category, owner, told, rank, layer.size, committed=True)
+            yield layer.cache_id, made
 
     def _mounted(self, store: DockerStore, record: MountRecord) -> Iterator[tuple[str, Claim]]:
         container = self._containers.get(record.name)
@@ -165,8 +174,9 @@ class CacheClaims:
         elif record.name in self._lost:
             owner = record.name[:12]
             young = time.time() - self._changed(f"{record.path}") < YOUNG_SECONDS
-            if record.init_id is None and self._maybe_alive and young:
-                kinds, told = (Category.TEMPORARY,) * 2, f"{told}; a build's step"
+            if self._maybe_alive and young:
+                what = "a build's step" if record.init_id is None else "a container that is being made or removed"
+                kinds, told = (Category.TEMPORARY,) * 2, f"{told}; {what}"
             else:
                 kinds, told = (Category.ORPHAN,) * 2, f"{told}; its container is gone"
         else:
@@ -198,11 +208,13 @@ class CacheClaims:
         reason: str,
         rank: int | None = None,
         stored: int | None = None,
+        committed: bool = False,
     ) -> Claim:
         if rank is None:
             rank = _CONTAINER_RANK if category is Category.CONTAINER_RW else _OTHER_RANK
         whole = self._driver in _WHOLE_TREES
-        return Claim(f"{self._prefix}{self._folder}/{name}", category, owner, reason, rank, stored, whole)
+        path = f"{self._prefix}{self._folder}/{name}"
+        return Claim(path, category, owner, reason, rank, stored, whole, committed)
 
     def _removing(self) -> Iterator[tuple[str, str]]:
         """Directories whose chain was renamed to be deleted, with that record's path."""
@@ -238,9 +250,11 @@ class CacheClaims:
                 return self._made(name, Category.TEMPORARY, "docker", f"being written, or interrupted: {writing}")
             if time.time() - self._newest(directory) < YOUNG_SECONDS:
                 return self._made(name, Category.TEMPORARY, "docker", "young and unclaimed: it may be being written")
-            again = self._anew.claim(name) if self._anew is not None else None
+            again = self._claims_anew.get(name)
             if again is not None and again.category is not Category.ORPHAN:
                 return again
+            if not self._is_there(name):
+                return self._made(name, Category.TEMPORARY, "docker", "removed while it was looked at")
         return self._orphan(name, f"an interrupted write: {writing}" if writing else "no record claims it")
 
     def _orphan(self, name: str, reason: str) -> Claim:
@@ -256,12 +270,12 @@ class CacheClaims:
         return self._store is not None and self._store.liveness.held is not False
 
     @cached_property
-    def _anew(self) -> CacheClaims | None:
+    def _claims_anew(self) -> dict[str, Claim]:
         """The claims by records that are read once more, for what seemed to have none."""
         if self._store is None:
-            return None
+            return {}
         store = DockerStore(self._root, self._store.path, self._driver)
-        return CacheClaims(self._root, store, self._driver, frozenset(), self._prefix)
+        return CacheClaims(self._root, store, self._driver, frozenset(), self._prefix)._claims
 
     @cached_property
     def _write_sets(self) -> list[tuple[str, float]]:
@@ -277,8 +291,11 @@ class CacheClaims:
         return found
 
     def _changed(self, path: str) -> float:
+        """When a record changed last: now, if it is gone."""
         try:
             return self._root.descend(path).stat_self().st_mtime
+        except FileNotFoundError:
+            return time.time()
         except OSError:
             return 0.0
 

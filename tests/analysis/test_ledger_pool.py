@@ -1,0 +1,112 @@
+"""The processes that measure: how an interruption ends them, what they tell on the way, on a terminal too."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ledger_facts import assert_closed, du
+
+from layerscope.services.ledger import ledger
+from layerscope.services.opening import open_root
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the samples need root to be unpacked")
+
+FOLDERS, FILES = 150, 40
+
+
+@pytest.fixture(scope="module")
+def root(overlay2_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample root with so many files that several processes measure it."""
+    place = tmp_path_factory.mktemp("large") / "root"
+    subprocess.run(["cp", "-a", str(overlay2_root), str(place)], check=True)
+    for folder in range(FOLDERS):
+        below = place / f"volumes/vol1/_data/{folder}"
+        below.mkdir()
+        for name in range(FILES):
+            (below / f"{name}").touch()
+    return place
+
+
+def children() -> list[str]:
+    told = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return told.split()
+
+
+def test_interrupting_ends_every_process(root: Path) -> None:
+    """Where it was interrupted nothing goes on, and nothing is left behind."""
+    before, during = children(), []
+
+    def interrupted(entries: int) -> None:
+        during[:] = children()
+        if len(during) > len(before):
+            raise KeyboardInterrupt
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with open_root(root) as session, pytest.raises(KeyboardInterrupt):
+        ledger(session, workers=3, counted=interrupted)
+    assert len(during) > len(before)
+    assert children() == before
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_what_is_counted_is_told_as_it_grows(root: Path) -> None:
+    told: list[int] = []
+    with open_root(root) as session:
+        found = ledger(session, workers=3, counted=told.append)
+    assert_closed(found, du(root))
+    assert told == sorted(told)
+    assert len(set(told)) > 3
+    assert FOLDERS * FILES < told[-1] <= sum(one.count for one in found.entries)
+
+
+def test_an_interruption_at_the_terminal_is_quiet(root: Path, tmp_path: Path) -> None:
+    """Ctrl-C goes to everything in the foreground: the program ends with 130, and no process of its says a word."""
+    slow = (
+        "import sys, time, layerscope.services.ledger as service\n"
+        "from layerscope.cli.main import run\n"
+        "real = service.walk\n"
+        "def walk(trees, mounts, workers, cancelled, counted, kept):\n"
+        "    def told(entries):\n"
+        "        if entries > 3000:\n"
+        "            time.sleep(0.3)  # a line is shown four times a second\n"
+        "            counted(entries)\n"
+        "            print('now', flush=True)\n"
+        "            time.sleep(20)\n"
+        "    return real(trees, mounts, 3, cancelled, told, kept)\n"
+        "service.walk = walk\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    terminal, theirs = pty.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-c", slow, "--root", str(root), "df", "--no-cache"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    assert program.stdout is not None
+    with program.stdout as out:
+        assert out.readline() == b"now\n"
+        start = time.monotonic()
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.wait(10) == 130
+        assert time.monotonic() - start < 5
+        assert out.read() == b""
+    seen = b""
+    try:
+        while more := os.read(terminal, 4096):
+            seen += more
+    except OSError:  # nobody has the other end any more
+        pass
+    os.close(terminal)
+    assert b"counting" in seen
+    assert b"entries" in seen
+    assert seen.endswith(b"\r\x1b[K")
+    assert b"Traceback" not in seen
