@@ -1,7 +1,8 @@
 """Completion in bash, zsh and fish: verbs, options, names of the root, paths of a view.
 
 Each shell's script hands over the line up to the cursor and gets lines ``TYPE<tab>VALUE<tab>HELP`` back. TYPE is
-``plain`` (a whole word), ``open`` (the word goes on), or ``dir`` (the shell completes folders itself).
+``plain`` (a whole word), ``open`` (the word goes on), or ``dir`` or ``file`` (the shell completes folders, or files and
+folders, itself).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _layerscope_completion() {
     while IFS=$'\t' read -r type value help; do
         case $type in
             dir) compopt -o dirnames 2>/dev/null ;;
+            file) compopt -o default 2>/dev/null ;;
             open) compopt -o nospace 2>/dev/null; COMPREPLY+=("$value") ;;
             plain) COMPREPLY+=("$value") ;;
         esac
@@ -41,6 +43,7 @@ _layerscope_completion() {
     while IFS=$'\t' read -r type value help; do
         case $type in
             (dir) _path_files -/ ;;
+            (file) _path_files ;;
             (open) open+=("$value") ;;
             (plain) if [[ -n $help ]]; then described+=("${value//:/\\:}:$help"); else plain+=("$value"); fi ;;
         esac
@@ -63,6 +66,8 @@ function _layerscope_completion
         set -l parts (string split -m 2 \t -- $answer)
         if test "$parts[1]" = dir
             __fish_complete_directories (commandline -ct)
+        else if test "$parts[1]" = file
+            __fish_complete_path (commandline -ct)
         else
             printf '%s\t%s\n' $parts[2] "$parts[3]"
         end

@@ -153,5 +153,5 @@ def _owner_cells(owner: Owner, out: Output) -> list[str]:
         out.text(short_id(owner.id)),
         out.text(names),
         out.name(owner.path or ""),
-        f"claimed by {out.name(owner.claimed_by)}" if owner.claimed_by else "",
+        f"claimed by {out.name(owner.claimed_by)}" if owner.claimed_by else out.text(owner.reason),
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from layerscope.cli import completers
 from layerscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _HANDED = {
 class Options:
     """What the command line says about the root and the answer. ``root`` None: the first usual place that can be read.
 
-    ``handed`` are the paths of what drivers keep outside of the root, by name.
+    ``handed`` are the paths of what drivers keep outside of the root, by name; ``layer_dirs`` those of layers, by ID.
     """
 
     root: str | None = None
@@ -39,6 +40,7 @@ class Options:
     json: bool = False
     no_cache: bool = False
     handed: tuple[tuple[str, str], ...] = ()
+    layer_dirs: tuple[tuple[str, str], ...] = ()
 
     def session(self) -> Session:
         """The root, opened for reading.
@@ -55,36 +57,58 @@ class Options:
             xattr_prefix=self.xattr_prefix,
             containerd_root=self.containerd_root,
             namespace=self.namespace,
+            layer_dirs=dict(self.layer_dirs),
             **dict(self.handed),
         )
 
 
-def _folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="dir")]
+def _layer_directory(text: str) -> tuple[str, str]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise UsageError(f"--layer-dir {text!r}: expected ID=DIR, a layer's ID and the directory of its files")
+    return name, path
 
 
 _ROOT_OPTIONS = (
     click.option(
-        "--root", metavar="PATH", envvar=_ROOT_VARIABLE, shell_complete=_folders, help="The data root to read."
+        "--root", metavar="PATH", envvar=_ROOT_VARIABLE, shell_complete=completers.files, help="The data root to read."
     ),
-    click.option("--driver", metavar="NAME", help="The storage driver, where a root holds several."),
+    click.option(
+        "--driver",
+        metavar="NAME",
+        shell_complete=completers.drivers,
+        help="The storage driver, where a root holds several.",
+    ),
     click.option(
         "--containerd-root",
         metavar="PATH",
-        shell_complete=_folders,
+        shell_complete=completers.folders,
         help="The other half of docker's containerd store, if it isn't found.",
     ),
-    click.option("--namespace", metavar="NAME", help="The containerd namespace, where a root holds several."),
+    click.option(
+        "--namespace",
+        metavar="NAME",
+        shell_complete=completers.namespaces,
+        help="The containerd namespace, where a root holds several.",
+    ),
     click.option("--xattr-prefix", type=click.Choice(["trusted", "user"]), help="Where overlay's marks are kept."),
     click.option("--no-cache", is_flag=True, help="Read everything anew."),
     click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
-    *(click.option(f"--{name.replace('_', '-')}", metavar="FILE", help=text) for name, text in _HANDED.items()),
+    *(
+        click.option(f"--{name.replace('_', '-')}", metavar="FILE", shell_complete=completers.files, help=text)
+        for name, text in _HANDED.items()
+    ),
+    click.option(
+        "--layer-dir",
+        metavar="ID=DIR",
+        multiple=True,
+        shell_complete=completers.layer_directories,
+        help="btrfs, zfs, devicemapper: where a layer's files are mounted, if not in the root.",
+    ),
 )
 _OWN = frozenset(
-    {"root", "driver", "containerd_root", "namespace", "xattr_prefix", "no_cache", "ascii", "json", *_HANDED}
-)
+    {"root", "driver", "containerd_root", "namespace", "xattr_prefix", "no_cache", "ascii", "json", "layer_dir"}
+).union(_HANDED)
 
 
 def root_options(*, json: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -133,4 +157,5 @@ def options_of(context: click.Context) -> Options:
         json=bool(behind.get("json")),
         no_cache=bool(given("no_cache")),
         handed=tuple((name, given(name)) for name in _HANDED if given(name)),
+        layer_dirs=tuple(map(_layer_directory, given("layer_dir") or ())),
     )

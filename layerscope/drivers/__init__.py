@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from layerscope.drivers.base import (
+    CopiesLayers,
     CopiesTrees,
     DataOnly,
     Driver,
     DriverFactory,
     Elsewhere,
     FindsDamage,
+    HandedLayers,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
     ShortNames,
+    ShowsOwners,
     SizesUnrecorded,
     TakesMoreRoots,
     TellsDamage,
     TellsDiskShare,
+    TellsSources,
 )
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
@@ -37,7 +41,7 @@ class _Lazy:
 
     def __call__(self, root: Directory, dialect: Dialect, handed: HandedOver = NOTHING_HANDED_OVER) -> Driver:
         make: Callable[..., Driver] = getattr(import_module(f"layerscope.drivers.{self.module}"), self.name)
-        given = {name: path for name, path in handed.given().items() if name in self.takes}
+        given = {name: value for name, value in handed.given().items() if name in self.takes}
         return make(root, dialect, **given)
 
 
@@ -50,9 +54,9 @@ DRIVERS: dict[str, DriverFactory] = {
     "overlay": _driver("overlay", "Overlay"),
     "fuse-overlayfs": _driver("fuse_overlayfs", "FuseOverlayfs"),
     "vfs": _driver("vfs", "Vfs"),
-    "devicemapper": _driver("devicemapper", "DeviceMapper", "thin_metadata", "thin_data"),
-    "btrfs": _driver("btrfs", "Btrfs"),
-    "zfs": _driver("zfs", "Zfs", "zfs_list"),
+    "devicemapper": _driver("devicemapper", "DeviceMapper", "thin_metadata", "thin_data", "layer_dirs"),
+    "btrfs": _driver("btrfs", "Btrfs", "layer_dirs"),
+    "zfs": _driver("zfs", "Zfs", "zfs_list", "layer_dirs"),
     "aufs": _driver("aufs", "Aufs"),
     "overlayfs": _driver("overlayfs_snapshot", "OverlayfsSnapshot"),
     "native": _driver("native_snapshot", "NativeSnapshot"),
@@ -73,19 +77,23 @@ __all__ = [
     "NOTHING_HANDED_OVER",
     "SHARED_DRIVERS",
     "SNAPSHOTTERS",
+    "CopiesLayers",
     "CopiesTrees",
     "DataOnly",
     "Driver",
     "DriverFactory",
     "Elsewhere",
     "FindsDamage",
+    "HandedLayers",
     "HandedOver",
     "MeasuresDisk",
     "MixedKinds",
     "RecordsLower",
     "ShortNames",
+    "ShowsOwners",
     "SizesUnrecorded",
     "TakesMoreRoots",
     "TellsDamage",
     "TellsDiskShare",
+    "TellsSources",
 ]

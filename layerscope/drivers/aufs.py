@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from layerscope.drivers.base import LayerFolders
+from layerscope.drivers.folders import LayerFolders
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, Dialect
 from layerscope.hostfs import Directory

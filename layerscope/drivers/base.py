@@ -1,32 +1,18 @@
-"""What a storage driver can do, as small interfaces: one that all have, and optional abilities beside it.
-
-Below them what several drivers have in common: layers as folders, and layers with the short names of overlay2.
-"""
+"""What a storage driver can do, as small interfaces: one that all have, and optional abilities beside it."""
 
 from __future__ import annotations
 
-import os
-import re
-import stat as modes
 from collections.abc import Callable
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
-from layerscope.hostfs.walk import inodes_below
-from layerscope.model.digest import CacheID, is_file_name
+from layerscope.model.digest import CacheID
 from layerscope.model.disk_share import DiskShare
 from layerscope.model.handed_over import NOTHING_HANDED_OVER, HandedOver
 from layerscope.model.level import LayerKind
-from layerscope.model.problem import Problem, Severity
+from layerscope.model.problem import Problem
 from layerscope.model.tree import LayerDirectory
-
-_MOST_LOWER = 128
-"""How many layers the engine puts below one, at most. Source: moby overlay2 ``maxDepth``."""
-_SHORT_NAME = re.compile(r"[A-Z2-7]{26}")
-_RECORD_LIMIT = 1 << 16
-_BLOCK = 512
 
 
 class Driver(Protocol):
@@ -64,6 +50,14 @@ class RecordsLower(Protocol):
 
     def lower_record(self, cache_id: CacheID) -> str:
         """Where that record lies, relative to the root."""
+
+
+@runtime_checkable
+class CopiesLayers(Protocol):
+    """A driver that records below some layers the originals that those are copies of."""
+
+    def is_copy_of(self, cache_id: CacheID, below: CacheID) -> bool:
+        """Whether a layer is a copy of ``below``, which only for that stands next below it."""
 
 
 @runtime_checkable
@@ -112,6 +106,14 @@ class TakesMoreRoots(Protocol):
 
 
 @runtime_checkable
+class ShowsOwners(Protocol):
+    """A driver of layers whose owners aren't shown as they are on disk."""
+
+    def show_owners(self, seen: Callable[[CacheID, Directory], LayerDirectory]) -> None:
+        """From now on the top of a layer is given as ``seen`` makes it of the directory on disk."""
+
+
+@runtime_checkable
 class Elsewhere(Protocol):
     """A driver that may keep files outside of the root."""
 
@@ -136,6 +138,21 @@ class TellsDiskShare(Protocol):
 
     def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """What a layer takes on disk, None if nothing tells it here. Raises as ``Driver.open_layer``."""
+
+
+@runtime_checkable
+class TellsSources(Protocol):
+    """A driver that may have facts from elsewhere than the root."""
+
+    def sources(self) -> list[str]:
+        """What comes from where, in a few words each."""
+
+
+@runtime_checkable
+class HandedLayers(Protocol):
+    """A driver to which directories may have been handed over, as roots of their own, that hold the files of layers."""
+
+    handed: dict[CacheID, Directory]
 
 
 @runtime_checkable
@@ -169,217 +186,3 @@ class DriverFactory(Protocol):
 
     def __call__(self, root: Directory, dialect: Dialect, handed: HandedOver = NOTHING_HANDED_OVER) -> Driver:
         """A driver on the root whose directory is given; RootError for what was handed over and can't be read."""
-
-
-# ---------------------------------------------------------------------- what several drivers have in common
-class LayerFolders:
-    """Layers that are folders: the files of one are ``<home>/<cache ID>/<inside>``, relative to the root."""
-
-    home: ClassVar[str]
-    inside: ClassVar[str] = ""
-
-    def __init__(self, root: Directory, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self._home = root.descend(self.home)
-
-    def layer_ids(self) -> list[CacheID]:
-        """The directories in ``home``, sorted."""
-        try:
-            entries = self._home.scan()
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(CacheID(name) for name, kind in entries if kind == "d")
-
-    def layer_path(self, cache_id: CacheID) -> str:
-        """``<home>/<cache ID>/<inside>``."""
-        return f"{self.home}/{cache_id}/{self.inside}".rstrip("/")
-
-    def open_layer(self, cache_id: CacheID) -> LayerDirectory:
-        """The top of a layer's tree. Raises as ``Driver.open_layer``."""
-        top = self._home.enter(cache_id)
-        if self.inside:
-            top = top.enter(self.inside)
-        top.stat_self()
-        return top
-
-    def _record(self, cache_id: CacheID, name: str) -> str | None:
-        """A small text record beside a layer's files, None if it is missing or unreadable."""
-        try:
-            data = self._home.enter(cache_id).read(name, _RECORD_LIMIT)
-        except (OSError, CorruptError):
-            return None
-        return os.fsdecode(data).strip()
-
-
-class SpreadFolders(LayerFolders):
-    """Layers that are folders of several roots of one layout: of the opened one first, then of those added."""
-
-    def __init__(self, root: Directory, dialect: Dialect) -> None:
-        super().__init__(root, dialect)
-        self._more: list[Self] = []
-
-    def add_root(self: Self, root: Directory) -> None:
-        """Look for layers in ``root``, too."""
-        self._more.append(type(self)(root, self.dialect))
-
-    def _holder(self, cache_id: CacheID) -> Self:
-        """Who has a layer's directory; this one if nobody has it."""
-        if self._more and not self._has(cache_id):
-            return next((other for other in self._more if other._has(cache_id)), self)
-        return self
-
-    def _has(self, cache_id: CacheID) -> bool:
-        try:
-            return self._home.stat_or_none(cache_id) is not None
-        except OSError:
-            return False
-
-    def layer_ids(self) -> list[CacheID]:
-        """The directories in every ``home``, sorted."""
-        return sorted({*super().layer_ids()}.union(*(other.layer_ids() for other in self._more)))
-
-    def layer_path(self, cache_id: CacheID) -> str:
-        """``<home>/<cache ID>/<inside>``; an absolute path in a root that was added."""
-        return f"{self._holder(cache_id)._home.path}/{cache_id}/{self.inside}".rstrip("/")
-
-    def open_layer(self, cache_id: CacheID) -> LayerDirectory:
-        """The top of a layer's tree. Raises as ``Driver.open_layer``."""
-        holder = self._holder(cache_id)
-        return super().open_layer(cache_id) if holder is self else holder.open_layer(cache_id)
-
-
-class LinkedLayers(LayerFolders):
-    """Layers of changes with short names, as overlay2 has them and fuse-overlayfs has taken over from it.
-
-    | below ``home`` | what |
-    | --- | --- |
-    | ``<id>/diff/`` | the layer's own files |
-    | ``<id>/link`` | its short name, 26 characters A–Z2–7, no newline |
-    | ``<id>/lower`` | ``l/AAA:l/BBB:…``, nearest lower first; absent for a base layer |
-    | ``<id>/work/``, ``merged/``, ``committed`` | overlay's scratch, the mount point, "has children" |
-    | ``l/<short>`` | symlink ``../<id>/diff`` |
-
-    Short names are resolved through the ``link`` files, never through the symlinks of ``l/``, which may be missing,
-    dangling or lead elsewhere.
-    """
-
-    inside = "diff"
-    kind = LayerKind.DIFF
-    most_lower: ClassVar[int] = _MOST_LOWER
-
-    def __init__(self, root: Directory, dialect: Dialect) -> None:
-        super().__init__(root, dialect)
-        self._shorts: dict[str, CacheID] | None = None
-
-    def layer_ids(self) -> list[CacheID]:
-        """The directories in ``home`` but ``l``, sorted."""
-        return [cache_id for cache_id in super().layer_ids() if cache_id != "l"]
-
-    def short_names(self) -> dict[str, CacheID]:
-        """Short name to cache ID, from the ``link`` file of every layer."""
-        if self._shorts is None:
-            shorts = {}
-            for cache_id in self.layer_ids():
-                link = self._record(cache_id, "link")
-                if link:
-                    shorts[link] = cache_id
-            self._shorts = shorts
-        return self._shorts
-
-    def _resolve(self, short: str) -> CacheID | None:
-        """The layer of a short name: by the symlink's text if the ``link`` file agrees, else by all ``link`` files."""
-        if not is_file_name(short):
-            return None
-        if self._shorts is None:
-            try:
-                target = self._home.enter("l").readlink(short)
-            except OSError:
-                target = ""
-            names = target.split("/")
-            if len(names) == 3 and names[0] == ".." and names[2] == "diff" and is_file_name(names[1]):
-                cache_id = CacheID(names[1])
-                if self._record(cache_id, "link") == short:
-                    return cache_id
-        return self.short_names().get(short)
-
-    def lower_ids(self, cache_id: CacheID) -> list[CacheID] | None:
-        """The cache IDs that a mount of this layer would put below it, nearest first."""
-        text = self._record(cache_id, "lower")
-        if text is None:
-            return [] if self._is_base(cache_id) else None
-        items = text.split(":")
-        found: list[CacheID] = []
-        for item in items if len(items) <= self.most_lower else ("",):
-            lower = self._resolve(item.removeprefix("l/")) if item.startswith("l/") else None
-            if lower is None or lower == cache_id or lower in found:
-                return None
-            found.append(lower)
-        return found
-
-    def _is_base(self, cache_id: CacheID) -> bool:
-        """Whether the layer is there and has no ``lower`` at all."""
-        try:
-            return self._home.enter(cache_id).stat_or_none("lower") is None
-        except OSError:
-            return False
-
-    def lower_record(self, cache_id: CacheID) -> str:
-        """``<home>/<id>/lower``."""
-        return f"{self.home}/{cache_id}/lower"
-
-    def layer_problems(self, cache_id: CacheID) -> list[Problem]:
-        """Missing contents, a missing or bad ``link``, a missing ``l/`` name, a ``lower`` that can't be resolved."""
-        folder = f"{self.home}/{cache_id}"
-        try:
-            contents, lower = self._home.enter(cache_id).stats(("diff", "lower"))
-        except OSError as error:
-            what = f"contents missing: {os.strerror(error.errno or 0)}"
-            return [Problem(folder, what, "its files can't be shown", "restore the directory, or pull the image again")]
-        found = []
-        if contents is None or not modes.S_ISDIR(contents.st_mode):
-            what = "contents missing" if contents is None else "contents missing: it is not a directory"
-            found.append(Problem(f"{folder}/diff", what, "its files can't be shown"))
-        link = self._record(cache_id, "link")
-        if not link or not _SHORT_NAME.fullmatch(link):
-            what = "missing" if link is None else f"is {link[:40]!r}, expected 26 characters A-Z2-7"
-            effect = "the engine can't mount what stands on it; order is taken from the layer records"
-            found.append(Problem(f"{folder}/link", what, effect))
-        elif (target := self._target_of(link)) != f"../{cache_id}/diff":
-            what = "short name missing" if target is None else f"short name leads to {target[:80]!r}"
-            effect = "the engine can't start or diff what uses this layer, or takes other files for it"
-            hint = f"ln -s ../{cache_id}/diff {self.home}/l/{link}"
-            found.append(Problem(f"{self.home}/l/{link}", what, effect, hint, Severity.WARNING))
-        if lower is not None and self.lower_ids(cache_id) is None:
-            what = f"names layers that are not there, one twice, or more than {self.most_lower}"
-            effect = "the engine can't mount it; order is taken from the layer records"
-            found.append(Problem(f"{folder}/lower", what, effect))
-        return found
-
-    def _target_of(self, short: str) -> str | None:
-        """Where a symlink of ``l/`` leads; None if there is none."""
-        try:
-            return self._home.enter("l").readlink(short)
-        except OSError:  # the folder of short names, too, may be missing, or be something else
-            return None
-
-
-class SnapshotFolders(LayerFolders):
-    """containerd's snapshots: folders with numbers for names, counted by the blocks that they take."""
-
-    def layer_ids(self) -> list[CacheID]:
-        """The numbered directories in ``home``, by number; half-made ones have other names."""
-        numbered = (cache_id for cache_id in super().layer_ids() if cache_id.isascii() and cache_id.isdigit())
-        return sorted(numbered, key=lambda cache_id: (len(cache_id), cache_id))
-
-    def layer_path(self, cache_id: CacheID) -> str:
-        """The snapshot's files, relative to the opened root; absolute where containerd's root lies outside of it."""
-        return f"{self._home.path}/{cache_id}/{self.inside}".rstrip("/")
-
-    def disk_usage(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> int:
-        """The bytes of all blocks of a snapshot, its top directory's included, each inode once.
-
-        What vanishes meanwhile is left out. Source: containerd continuity, fs/du_unix.go.
-        """
-        top = self.open_layer(cache_id)
-        below = sum(stat.st_blocks for _, _, stat in inodes_below(top, cancelled, directories=True))
-        return (top.stat_self().st_blocks + below) * _BLOCK

@@ -11,7 +11,7 @@ import errno
 import stat as modes
 from collections.abc import Callable
 
-from layerscope.drivers.base import LayerFolders
+from layerscope.drivers.folders import LayerDirs, LayerFolders
 from layerscope.formats.whiteout import UNMARKED, Dialect
 from layerscope.hostfs import Directory
 from layerscope.hostfs.extents import extents
@@ -33,8 +33,8 @@ class Btrfs(LayerFolders):
     kind = LayerKind.SNAPSHOT
     sizes_by_walk = False
 
-    def __init__(self, root: Directory, dialect: Dialect) -> None:
-        super().__init__(root, UNMARKED)
+    def __init__(self, root: Directory, dialect: Dialect, layer_dirs: LayerDirs = ()) -> None:
+        super().__init__(root, UNMARKED, layer_dirs)
 
     def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """The bytes of a subvolume's extents, as ``btrfs filesystem du`` counts them; None on another file system.

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat as modes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from layerscope.drivers.folders import LayerDirs, open_handed
 from layerscope.errors import CorruptError, LayerscopeError, PermissionDenied, RootError, UnsupportedError
 from layerscope.formats.block_device import BlockDevice
 from layerscope.formats.device_record import DeviceRecord, parse_device, parse_file_system_name, parse_transaction
@@ -65,6 +67,7 @@ class DeviceMapper:
         dialect: Dialect,
         thin_metadata: Path | None = None,
         thin_data: Path | None = None,
+        layer_dirs: LayerDirs = (),
     ) -> None:
         """The driver of ``root``.
 
@@ -73,6 +76,7 @@ class DeviceMapper:
             dialect: the root's; no mark has a meaning in whole trees.
             thin_metadata: the pool's metadata device or a copy of it, or the XML of ``thin_dump``, of the user's.
             thin_data: the pool's data device or a copy of it.
+            layer_dirs: where devices are mounted that aren't mounted in their places.
 
         Raises:
             RootError: what was handed over can't be opened; PermissionDenied: this user may not.
@@ -82,6 +86,7 @@ class DeviceMapper:
         self._records = self._home.enter("metadata")
         self._halves = {"metadata": _handed_over(thin_metadata), "data": _handed_over(thin_data)}
         self._places = {"metadata": thin_metadata, "data": thin_data}
+        self.handed = open_handed(layer_dirs)
         self._turn = threading.RLock()
         self._pool: Pool | None = None
         self._systems: dict[str, System] = {}
@@ -104,7 +109,8 @@ class DeviceMapper:
 
     def layer_path(self, cache_id: CacheID) -> str:
         """``devicemapper/mnt/<id>/rootfs``: where the files are while the device is mounted."""
-        return f"{self.name}/mnt/{cache_id}/{_FILES}"
+        mounted = self._mounted(cache_id) if cache_id in self.handed else None
+        return mounted.path if mounted is not None else f"{self.name}/mnt/{cache_id}/{_FILES}"
 
     def open_layer(self, cache_id: CacheID) -> LayerDirectory:
         """The directory ``rootfs`` inside the device: through its mount if there is one, else through the pool.
@@ -129,7 +135,11 @@ class DeviceMapper:
         return top
 
     def _mounted(self, cache_id: CacheID) -> Directory | None:
-        """The files of a device that is mounted in its place: on a file system of its own."""
+        """The files of a device that is mounted: where the user says, or in its place on a file system of its own."""
+        if cache_id in self.handed:
+            top = self.handed[cache_id]
+            found = top.stat_or_none(_FILES)
+            return top.enter(_FILES) if found is not None and modes.S_ISDIR(found.st_mode) else top
         mounts = self._home.enter("mnt")
         try:
             inside = mounts.enter(cache_id)

@@ -8,7 +8,7 @@ fuse-overlayfs main.c; seen with 20.10.24.
 
 from __future__ import annotations
 
-from layerscope.drivers.base import LinkedLayers
+from layerscope.drivers.folders import LinkedLayers
 from layerscope.formats.whiteout import Dialect, fuse_overlayfs
 from layerscope.hostfs import Directory
 

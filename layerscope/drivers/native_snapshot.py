@@ -11,7 +11,7 @@ Source: containerd plugins/snapshots/native/native.go; seen with 1.6.
 
 from __future__ import annotations
 
-from layerscope.drivers.base import SnapshotFolders
+from layerscope.drivers.folders import SnapshotFolders
 from layerscope.model.level import LayerKind
 
 

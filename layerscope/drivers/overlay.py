@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat as modes
 
-from layerscope.drivers.base import LayerFolders
+from layerscope.drivers.folders import LayerFolders
 from layerscope.model.digest import CacheID, is_file_name
 from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity

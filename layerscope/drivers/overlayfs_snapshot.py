@@ -13,7 +13,7 @@ plugins/snapshots/overlay/overlay.go; seen with 1.6 and 2.1.
 
 from __future__ import annotations
 
-from layerscope.drivers.base import SnapshotFolders
+from layerscope.drivers.folders import SnapshotFolders
 from layerscope.model.level import LayerKind
 
 

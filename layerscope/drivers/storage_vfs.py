@@ -6,7 +6,7 @@ Source: containers/storage drivers/vfs/driver.go, drivers/copy/copy_linux.go; se
 
 from __future__ import annotations
 
-from layerscope.drivers.base import SpreadFolders
+from layerscope.drivers.folders import SpreadFolders
 from layerscope.formats.whiteout import UNMARKED, Dialect
 from layerscope.hostfs import Directory
 from layerscope.model.level import LayerKind

@@ -6,7 +6,7 @@ and copy/copy.go; seen with 20.10.24.
 
 from __future__ import annotations
 
-from layerscope.drivers.base import LayerFolders
+from layerscope.drivers.folders import LayerFolders
 from layerscope.formats.whiteout import UNMARKED, Dialect
 from layerscope.hostfs import Directory
 from layerscope.model.level import LayerKind

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from layerscope.drivers.base import LayerFolders
+from layerscope.drivers.folders import LayerDirs, LayerFolders
 from layerscope.errors import CorruptError, PermissionDenied, RootError
 from layerscope.formats.escape import escape
 from layerscope.formats.whiteout import UNMARKED, Dialect
@@ -25,6 +26,8 @@ from layerscope.model.problem import Problem, Severity
 
 _MOST_LISTED = 1 << 26
 _MOST_LOWER = 1 << 10
+Ask = Callable[[], tuple[Mapping[str, Dataset], str]]
+"""Who asks zfs: gives the datasets by name, none if there is no answer, and what to tell of that."""
 
 
 class Zfs(LayerFolders):
@@ -35,14 +38,45 @@ class Zfs(LayerFolders):
     kind = LayerKind.SNAPSHOT
     sizes_by_walk = False
 
-    def __init__(self, root: Directory, dialect: Dialect, zfs_list: Path | None = None) -> None:
-        """The driver of ``root``; ``zfs_list``: a file with what ``formats.zfs_list.COMMAND`` printed.
+    def __init__(
+        self, root: Directory, dialect: Dialect, zfs_list: Path | None = None, layer_dirs: LayerDirs = ()
+    ) -> None:
+        """The driver of ``root``.
+
+        Args:
+            root: the root's directory.
+            dialect: the root's; no mark has a meaning in whole trees.
+            zfs_list: a file with what ``formats.zfs_list.COMMAND`` printed.
+            layer_dirs: where datasets are mounted that aren't mounted in their places.
 
         Raises:
-            RootError: that file can't be read, or says something else; PermissionDenied: this user may not read it.
+            RootError: something of that can't be read, or says something else; PermissionDenied: this user may not.
         """
-        super().__init__(root, UNMARKED)
-        self._datasets = _datasets(zfs_list) if zfs_list is not None else {}
+        super().__init__(root, UNMARKED, layer_dirs)
+        self._known = _datasets(zfs_list) if zfs_list is not None else None
+        self._told = f"figures of datasets are those in {escape(str(zfs_list))}" if zfs_list is not None else ""
+        self._ask: Ask | None = None
+        self._turn = threading.Lock()
+
+    def ask(self, ask: Ask) -> None:
+        """Ask zfs itself, once and when the first figure is wanted, unless its answer was handed over."""
+        if self._known is None:
+            self._ask = ask
+
+    @property
+    def _datasets(self) -> Mapping[str, Dataset]:
+        with self._turn:
+            if self._known is None and self._ask is not None:
+                self._known, self._told = self._ask()
+        return self._known or {}
+
+    def sources(self) -> list[str]:
+        """Where the figures come from."""
+        return [told] if (told := self._told_of_datasets()) else []
+
+    def _told_of_datasets(self) -> str:
+        _ = self._datasets  # asks, if nobody did yet
+        return self._told
 
     def disk_share(self, cache_id: CacheID, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
         """What zfs said of the layer's dataset, None if it wasn't asked."""
@@ -74,8 +108,8 @@ class Zfs(LayerFolders):
         Raises:
             OSError: ENOENT if it isn't: there is no mount point, or it is an empty directory of the root's own.
         """
-        top = self._home.enter(cache_id)
-        if top.stat_self().st_dev == self._home.stat_self().st_dev and not top.scan():
+        top = self._top(cache_id)
+        if cache_id not in self.handed and top.stat_self().st_dev == self._home.stat_self().st_dev and not top.scan():
             raise FileNotFoundError(errno.ENOENT, "the dataset is not mounted", self.layer_path(cache_id))
         return top
 
@@ -85,7 +119,7 @@ class Zfs(LayerFolders):
             self.home,
             "the files of layers are in a ZFS pool, in datasets that aren't mounted here",
             "names, owners and sizes are those of the layers' tars; files, and what containers changed, can't be read",
-            "import the pool and mount a layer's dataset at zfs/graph/<its name>",
+            "import the pool, mount a layer's dataset and hand that directory over (--layer-dir ID=DIR)",
             Severity.WARNING,
         )
 

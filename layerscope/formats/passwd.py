@@ -1,4 +1,4 @@
-"""Names of users and groups by id, out of ``passwd`` and ``group`` files, as Go's ``os/user`` finds them.
+"""Names of users and groups, and users' homes, by id, out of ``passwd`` and ``group``, as Go's ``os/user`` has them.
 
 One record a line, fields divided by colons: ``NAME:…:ID:…``, seven fields in passwd (six are enough), four in group.
 The first line with an id counts. Left out are comments, names that begin with ``+`` or ``-`` (NIS), ids that aren't
@@ -23,6 +23,11 @@ def user_names(passwd: bytes) -> dict[int, bytes]:
         if _NUMBER.fullmatch(fields[3]):
             names.setdefault(int(fields[2]), fields[0])
     return names
+
+
+def home_of(passwd: bytes, user: int) -> bytes | None:
+    """The home directory of the user with this id; None if there is no such user."""
+    return next((fields[5] for fields in _records(passwd, 6) if int(fields[2]) == user), None)
 
 
 def group_names(group: bytes) -> dict[int, bytes]:

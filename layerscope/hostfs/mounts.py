@@ -71,9 +71,15 @@ def mounts_below(root: Path) -> list[Mount]:
 
 def file_system_type(path: Path) -> str | None:
     """The type of the file system that holds ``path``, or None if that can't be told."""
+    best = mount_of(path)
+    return best.type if best else None
+
+
+def mount_of(path: Path) -> Mount | None:
+    """The mount that ``path`` (a real path) lies on, or None if that can't be told."""
     best: Mount | None = None
     for mount in mounts():
         inside = mount.point == "/" or path == Path(mount.point) or str(path).startswith(mount.point + os.sep)
         if inside and (best is None or len(mount.point) >= len(best.point)):
             best = mount
-    return best.type if best else None
+    return best

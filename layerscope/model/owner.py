@@ -11,8 +11,9 @@ from layerscope.model.digest import CacheID, ChainID, DiffID
 class Owner:
     """One claim on a thing of the root.
 
-    ``kind`` is one of ``image container init build-cache volume log plugin record orphan``. ``claimed_by`` names the
-    record (a path relative to the root) that makes the claim.
+    ``kind`` is one of ``image container init build-cache volume log plugin record temporary orphan``. ``temporary``: a
+    running engine may be at work on it, so nobody claims it yet, or no longer. ``claimed_by`` names the record (a path
+    relative to the root) that makes the claim, ``reason`` says in words what a claim doesn't.
     """
 
     kind: str
@@ -23,3 +24,4 @@ class Owner:
     cache_id: CacheID | None = None
     path: str | None = None
     claimed_by: str | None = None
+    reason: str = ""

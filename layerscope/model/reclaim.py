@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -40,6 +40,10 @@ class Removable:
     those that only force removes; ``guarded``: those that may still be in use although no record says so, each with
     why. ``needs``: by the path of a ledger's entry, the things that must go for it to go, as alternatives; a path that
     isn't among them stays. A path stands for everything below it, too.
+
+    ``follows``: what the engine removes by itself once all of those are gone. ``groups``: what the engine's own prunes
+    take, by the words for them, where that differs from all of a kind. ``dependents``: all that must go before
+    something does; while one stays the engine refuses.
     """
 
     names: Mapping[Thing, str]
@@ -48,6 +52,9 @@ class Removable:
     guarded: Mapping[Thing, str]
     needs: Mapping[str, tuple[Need, ...]]
     with_volumes: Mapping[Thing, frozenset[Thing]]
+    follows: Mapping[Thing, Need] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[Thing]] = field(default_factory=dict)
+    dependents: Mapping[Thing, Need] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

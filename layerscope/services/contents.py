@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from layerscope.analysis.changes import docker_change_bytes, docker_changes
-from layerscope.analysis.sizes import walked_size
 from layerscope.drivers import (
+    CopiesLayers,
     CopiesTrees,
     DataOnly,
     Driver,
     Elsewhere,
     FindsDamage,
+    HandedLayers,
     MeasuresDisk,
     MixedKinds,
     RecordsLower,
@@ -26,20 +27,21 @@ from layerscope.drivers import (
 )
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, UNMARKED
-from layerscope.model.change import Change
+from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.disk_share import DiskShare
 from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
-from layerscope.overlay import MergedView, ViewLevel, merged_view
 from layerscope.stores.base import NamesPlaces, SharesStorage, Store
 from layerscope.stores.docker.store import DockerStore
 
 if TYPE_CHECKING:
     from layerscope.analysis.owners import Claims
     from layerscope.drivers.tar_split_tree import TarSplitTree
+    from layerscope.model.change import Change
+    from layerscope.overlay import MergedView, ViewLevel
 
 
 class Contents:
@@ -91,6 +93,7 @@ class Contents:
         recorded = [level.cache_id for level in levels[:-1]]
         if below is None or list(reversed(below)) == recorded:
             return levels, []
+        copies = self.without_originals(top.cache_id, below) == recorded[::-1]
         known = {level.cache_id: level for level in levels}
         mounted = [known.get(cache_id, Level(0, Role.IMAGE, cache_id)) for cache_id in (*reversed(below), top.cache_id)]
         if None in recorded and set(recorded) - {None} <= set(below):
@@ -99,13 +102,25 @@ class Contents:
             what = f"names {len(below)} layers below, the layer records {len(recorded)}, or in another order"
         effect = "what the engine would mount is shown"
         problem = Problem(driver.lower_record(top.cache_id), what, effect, severity=Severity.WARNING)
-        return tuple(replace(level, number=number) for number, level in enumerate(mounted, 1)), [problem]
+        numbered = tuple(replace(level, number=number) for number, level in enumerate(mounted, 1))
+        return numbered, [] if copies else [problem]
+
+    def without_originals(self, top: CacheID, below: list[CacheID]) -> list[CacheID]:
+        """The layers below one, nearest first, without those that are there for their copies only."""
+        driver = self.driver
+        if not isinstance(driver, CopiesLayers):
+            return below
+        return [lower for above, lower in pairwise((top, *below)) if not driver.is_copy_of(above, lower)]
 
     def present(self) -> frozenset[CacheID]:
         """The cache IDs that lie in the driver's folder; read once."""
         if self._present is None:
             self._present = frozenset(self.driver.layer_ids() if self.driver else ())
         return self._present
+
+    def handed(self) -> dict[CacheID, Directory]:
+        """The directories that were handed over for layers."""
+        return self.driver.handed if isinstance(self.driver, HandedLayers) else {}
 
     def missing_layers(self, subject: Image | Container) -> list[Problem]:
         """Levels of a subject whose directory isn't there, told from one look at the driver's folder."""
@@ -124,6 +139,8 @@ class Contents:
         A level without readable contents is told; its names are shown if a record of its tar is kept, else it is left
         out.
         """
+        from layerscope.overlay import ViewLevel, merged_view
+
         found: list[ViewLevel] = []
         problems: list[Problem] = []
         by_names: list[tuple[Level, TarSplitTree]] = []
@@ -148,6 +165,8 @@ class Contents:
 
     def _open(self, level: Level, below: list[ViewLevel]) -> ViewLevel | str:
         """A level with its directory, or why that can't be read."""
+        from layerscope.overlay import ViewLevel
+
         driver, cache_id = self.driver, level.cache_id
         if driver is None or cache_id is None:
             return "where its files lie is not known"
@@ -201,6 +220,8 @@ class Contents:
             if isinstance(self.driver, MeasuresDisk):
                 return self.driver.disk_usage(container.mount_id, cancelled)
             if self.driver.sizes_by_walk:
+                from layerscope.analysis.sizes import walked_size
+
                 return walked_size(self.driver.open_layer(container.mount_id), cancelled)
             levels, _ = self.levels(container)
             view, _ = self.view(levels)
@@ -216,6 +237,8 @@ class Contents:
             if isinstance(self.driver, MeasuresDisk):
                 return self.driver.disk_usage(level.cache_id, cancelled)
             if self.driver.sizes_by_walk:
+                from layerscope.analysis.sizes import walked_size
+
                 return walked_size(self.driver.open_layer(level.cache_id), cancelled)
             return _bytes_changed_at(view, level.number, cancelled)
         except OSError:
@@ -240,6 +263,8 @@ class Contents:
             from layerscope.analysis.storage_changes import storage_changes
 
             return storage_changes(view, self.store.left_out_of_changes, detail)
+        from layerscope.analysis.changes import docker_changes
+
         return docker_changes(view.cut(view.levels[-1].number - 1), view, detail)
 
     # ------------------------------------------------------------------ marks
@@ -308,9 +333,11 @@ def _bytes_changed_at(view: MergedView, number: int, cancelled: Callable[[], boo
     """The bytes of what level ``number`` added and changed, by docker's list; None if the view doesn't have it."""
     if all(level.number != number for level in view.levels):
         return None
+    from layerscope.analysis.changes import docker_change_bytes
+
     return docker_change_bytes(view.cut(number - 1), view.cut(number), cancelled)
 
 
 def driver_path(driver: Driver | None, cache_id: CacheID) -> str:
-    """The folder of a layer, relative to the root: that of its files, without ``diff``."""
-    return "" if driver is None else driver.layer_path(cache_id).removesuffix("/diff")
+    """The folder of a layer, relative to the root: that of its files, without ``diff`` (or ``diff1``)."""
+    return "" if driver is None else driver.layer_path(cache_id).removesuffix("/diff1").removesuffix("/diff")

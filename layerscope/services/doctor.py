@@ -11,6 +11,7 @@ from layerscope.analysis.doctor.told import rule_for
 from layerscope.drivers import RecordsLower
 from layerscope.errors import CorruptError
 from layerscope.hostfs.mounts import mounts_below
+from layerscope.model.claim import Category
 from layerscope.model.diagnosis import Diagnosis, Outcome
 from layerscope.model.digest import CacheID, is_file_name
 from layerscope.model.level import LayerKind, Level
@@ -19,6 +20,7 @@ from layerscope.model.subject import Subject
 from layerscope.model.verdict import Verdict
 from layerscope.services.session import Session
 from layerscope.services.verify import verify
+from layerscope.stores.docker.cache_claims import claims_now
 from layerscope.stores.docker.store import DockerStore
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -90,6 +92,7 @@ def _told(session: Session) -> Iterator[Problem]:
 
 def _evidence(session: Session, store: DockerStore, levels: list[Level], verdicts: tuple[Verdict, ...]) -> Evidence:
     contents = session.contents
+    unclaimed = _unclaimed(session, store)
     top = str(session.path.resolve())
     mounted = frozenset(mount.point.removeprefix(f"{top}/") for mount in mounts_below(session.path.resolve()))
     return Evidence(
@@ -99,7 +102,8 @@ def _evidence(session: Session, store: DockerStore, levels: list[Level], verdict
         images=store.images(),
         containers=store.containers(),
         layers=store.layers(),
-        claimed=frozenset(_claimed(session, store)),
+        unclaimed=unclaimed,
+        unfinished=frozenset(_unfinished(store, unclaimed)),
         mounted=mounted,
         held=store.liveness.held,
         unseen=session.setting.unseen,
@@ -107,6 +111,23 @@ def _evidence(session: Session, store: DockerStore, levels: list[Level], verdict
         lost_marks=_lost_marks(session, levels),
         verdicts=verdicts,
     )
+
+
+def _unclaimed(session: Session, store: DockerStore) -> tuple[CacheID, ...]:
+    driver = session.contents.driver
+    listed = () if driver is None else tuple(driver.layer_ids())
+    claimed = frozenset(_claimed(session, store))
+    return tuple(one for one in listed if one not in claimed)
+
+
+def _unfinished(store: DockerStore, unclaimed: tuple[CacheID, ...]) -> Iterator[CacheID]:
+    """The directories of no record that a living daemon may be at work on, or that have a record by now."""
+    if unclaimed and store.liveness.held is not False:
+        claims = claims_now(store)
+        for cache_id in unclaimed:
+            claim = claims.claim(cache_id)
+            if claim is None or claim.category is not Category.ORPHAN:
+                yield cache_id
 
 
 def _lost_marks(session: Session, levels: list[Level]) -> tuple[Problem, ...]:

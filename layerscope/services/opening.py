@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from layerscope.drivers import DRIVERS, SHARED_DRIVERS, SNAPSHOTTERS, DriverFactory, HandedOver, TakesMoreRoots
@@ -11,12 +13,14 @@ from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.marker import read_marker
+from layerscope.services.handed_layers import layers_meant
 from layerscope.services.roots_without_engine import mounted_overlays, open_archive, open_mounted, open_overlay
 from layerscope.services.session import Session
 from layerscope.services.setting import Setting
-from layerscope.stores.base import SeveralRoots, SharesStorage, Store, TwoRoots
-from layerscope.stores.detect import Detection, choose_driver, detect, is_archive, open_directory, owners_of
+from layerscope.stores.base import SeveralRoots, SharesStorage, ShiftsOwners, Store, TwoRoots
+from layerscope.stores.detect import Detection, choose_driver, detect, is_archive, open_directory
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.owners import root_owners
 
 _SAMPLED_LAYERS = 64
 OVERLAY = "overlay:"
@@ -33,6 +37,7 @@ def open_root(
     thin_metadata: str | Path | None = None,
     thin_data: str | Path | None = None,
     zfs_list: str | Path | None = None,
+    layer_dirs: Mapping[str, str | Path] | None = None,
 ) -> Session:
     """Open a root for reading.
 
@@ -48,6 +53,8 @@ def open_root(
             printed), if it isn't in the root.
         thin_data: Where that pool's data is.
         zfs_list: A file with what ``zfs list -Hp`` printed of the root's datasets.
+        layer_dirs: Where the files of layers of btrfs, zfs or devicemapper are mounted, or were copied to, by the
+            layer's ID, its beginning, or its dataset's name.
 
     Raises:
         RootError: there is no root at ``path``, or it can't be read (PermissionDenied).
@@ -66,7 +73,7 @@ def open_root(
     try:
         wanted = _path(containerd_root)
         handed = HandedOver(_path(thin_metadata), _path(thin_data), _path(zfs_list))
-        return _opened(root, place, driver, xattr_prefix, wanted, namespace, handed)
+        return _opened(root, place, driver, xattr_prefix, wanted, namespace, handed, layer_dirs or {})
     except LayerscopeError as error:
         root.close()
         mounted = open_mounted(place, xattr_prefix) if isinstance(error, RootError) else None
@@ -83,6 +90,7 @@ def _opened(
     containerd_root: Path | None,
     namespace: str | None,
     handed: HandedOver,
+    layer_dirs: Mapping[str, str | Path],
 ) -> Session:
     detection = detect(root, place)
     store: Store | None = None
@@ -98,18 +106,30 @@ def _opened(
     if store is None:
         store = DockerStore(root, place, choose_driver(detection, place, driver))
     layer_root = store.layer_root if isinstance(store, TwoRoots) else root
-    owners = owners_of(place)
-    if layer_root is not None:
-        layer_root.owner_map = owners
     marker = read_marker(root)
+    rootless = detection.rootless and marker is None
+    owners = root_owners(root, place, rootless, isinstance(store, SharesStorage))
+    for one in (layer_root, *(store.more_layer_roots if isinstance(store, SeveralRoots) else ())):
+        if one is not None:
+            one.owner_map = owners.map
     factory = _factory_for(store)
+    if layer_dirs:
+        handed = replace(handed, layer_dirs=layers_meant(store, layer_dirs))
     _check_handed_over(handed, factory, store.driver)
     prefix = xattr_prefix or (marker.xattr_prefix if marker else _prefix_for(layer_root, detection, factory))
-    setting = Setting(place, detection, privilege(), prefix, marker, file_driver_missing=factory is None, owners=owners)
+    setting = Setting(place, detection, privilege(), prefix, marker, factory is None, owners.map, owners.told)
     files = factory(layer_root, dialect_for(prefix), handed) if factory is not None and layer_root is not None else None
     if isinstance(store, SeveralRoots) and isinstance(files, TakesMoreRoots):
         for more in store.more_layer_roots:
             files.add_root(more)
+    if store.driver == "zfs":
+        from layerscope.services.live_zfs import ask_zfs
+
+        ask_zfs(files, place)
+    if isinstance(store, ShiftsOwners):
+        from layerscope.services.layer_owners import show_owners
+
+        show_owners(store, files, owners.map)
     if marker is not None and prefix == "user" and files is not None and store.driver == "overlay2":
         from layerscope.lab.owned_driver import OwnedOverlay2
 

@@ -15,11 +15,11 @@ from layerscope.stores.base import WithoutRoot
 from layerscope.stores.claims import Removals
 
 GROUPS = {
-    "stopped-containers": "all containers that don't run (docker container prune)",
-    "dangling-images": "images without a name and child (docker image prune)",
-    "unused-images": "images that no container uses (docker image prune -a)",
-    "unused-volumes": "volumes that no container mounts (docker volume rm)",
-    "build-cache": "what only the build cache holds (docker builder prune -a)",
+    "stopped-containers": "all containers that don't run (container prune)",
+    "dangling-images": "images without a name and child (image prune)",
+    "unused-images": "images that no container uses (image prune -a)",
+    "unused-volumes": "volumes that no container mounts (volume prune)",
+    "build-cache": "what only the build cache holds (builder prune -a)",
     "unused-layers": "layers that nothing leads to",
     "orphans": "what nobody claims",
     "logs": "logs of containers",
@@ -88,6 +88,8 @@ class _Answer:
 
     def _group(self, word: str) -> set[Thing]:
         names = self._removable.names
+        if word in self._removable.groups:
+            return set(self._removable.groups[word])
         if word == "stopped-containers":
             return {thing for thing in names if thing.kind is ThingKind.CONTAINER} - self._removable.running
         if word == "dangling-images":
@@ -126,6 +128,7 @@ class _Answer:
         names = [*subject.image.repo_tags, *subject.image.repo_digests]
         typed = Ref.parse(word).name
         by_name = any(name == typed or name.removesuffix(":latest") == typed for name in names)
+        by_name = by_name or not subject.image.id.removeprefix("sha256:").startswith(typed.removeprefix("sha256:"))
         if by_name and len(subject.image.repo_tags) > 1:
             others = [name for name in subject.image.repo_tags if typed not in (name, name.removesuffix(":latest"))]
             self._untagged[thing] = f"it is also named {', '.join(others)}"
@@ -173,29 +176,47 @@ class _Answer:
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Everything that gives something back by itself, the most first."""
-        found = [self._candidate(thing) for thing in self._going(set(self._removable.names))]
+        stays = self._removable.guarded.keys() | self._untagged.keys()
+        found = [self._candidate(thing) for thing in self._removable.names if thing not in stays]
         useful = [one for one in found if one.frees_disk]
         return tuple(sorted(useful, key=lambda one: (-one.frees_disk, one.thing.kind, one.thing.id)))
 
     def _going(self, asked: Iterable[Thing]) -> frozenset[Thing]:
         stays = self._removable.guarded.keys() | self._untagged.keys()
-        return frozenset(thing for thing in asked if thing not in stays)
+        left = {thing for thing in asked if thing not in stays}
+        while True:
+            going = self._with_followers(left)
+            refused = {thing for thing in left if not self._removable.dependents.get(thing, frozenset()) <= going}
+            if not refused:
+                return going
+            left -= refused
+
+    def _with_followers(self, things: Iterable[Thing]) -> frozenset[Thing]:
+        """The things, and what the engine removes of itself when they are gone."""
+        going = set(things)
+        last = -1
+        while last != len(going):
+            last = len(going)
+            going.update(thing for thing, need in self._removable.follows.items() if need <= going)
+        return frozenset(going)
 
     def _candidate(self, thing: Thing) -> Candidate:
         return Candidate(
             thing=thing,
             name=self._removable.names[thing],
-            frees_disk=freed(self._weights, (thing,)),
+            frees_disk=freed(self._weights, self._with_followers((thing,))),
             command=self._removable.commands[thing],
         )
 
     def _kept(self, asked: set[Thing], going: frozenset[Thing]) -> Iterable[Kept]:
         # What a container leaves behind is no part of it: its image and volumes are told of when they are asked for.
         wanted = {thing for thing in asked if thing.kind is not ThingKind.CONTAINER or thing not in going}
+        refused = {thing for thing in asked if not self._removable.dependents.get(thing, frozenset()) <= going}
         for entry, needs in needs_of(self._ledger, self._removable):
             if any(need <= going for need in needs) or not any(need & wanted for need in needs):
                 continue
             missing = min((need - going for need in needs if need & wanted), key=len)
+            missing = missing - refused or missing
             because = tuple(sorted(self._why(thing) for thing in missing))
             yield Kept(entry.path, entry.disk, because)
 
@@ -212,8 +233,14 @@ class _Answer:
     def _in_order(self, things: Iterable[Thing]) -> list[Thing]:
         """Containers before the images that they are of, images before those that they were made of."""
         sizes = self._dependents()
+        more = self._removable.dependents
         place = {kind: number for number, kind in enumerate(_ORDER)}
-        return sorted(things, key=lambda one: (place.get(one.kind, len(_ORDER)), sizes.get(one.id, 0), one.id))
+
+        def key(one: Thing) -> tuple[int, int, str]:
+            alike = sum(other.kind is one.kind for other in more.get(one, ()))
+            return place.get(one.kind, len(_ORDER)), sizes.get(one.id, 0) + alike, one.id
+
+        return sorted(things, key=key)
 
     def _dependents(self) -> dict[str, int]:
         """How many images stand above each image, by parents."""
@@ -229,5 +256,7 @@ class _Answer:
         return counts
 
     def _commands(self, going: frozenset[Thing]) -> tuple[str, ...]:
-        commands = [self._removable.commands[thing] for thing in self._in_order(going)]
+        follows = self._removable.follows
+        asked = (thing for thing in going if thing not in follows or not follows[thing] <= going)
+        commands = [self._removable.commands[thing] for thing in self._in_order(asked)]
         return tuple(command for command in commands if command)

@@ -3,6 +3,10 @@
 In this order: exact container name or full id; exact image reference (``:latest`` added as docker does,
 ``docker.io/library/`` optional); id prefix, with or without ``sha256:``. Two matches of one rank are an error that
 lists them.
+
+Of podman's images a short name, one without a registry, is first that of an image of the machine's own, ``localhost/``
+before it, then one of ``docker.io``, then whatever ends in it; where that fits several, podman takes one of them.
+Sources: containers/common libimage runtime.go ``lookupImageInLocalStorage``; seen with podman 4.3.
 """
 
 from __future__ import annotations
@@ -20,9 +24,15 @@ _LISTED = 8
 
 
 def resolve(
-    ref: Ref, images: Iterable[Image], containers: Iterable[Container], kind: SubjectKind | None = None
+    ref: Ref,
+    images: Iterable[Image],
+    containers: Iterable[Container],
+    kind: SubjectKind | None = None,
+    short_names: bool = False,
 ) -> Subject:
     """What ``ref`` names; ``kind`` narrows what is wanted, as a leading ``image:`` or ``container:`` does.
+
+    ``short_names``: short names mean what podman means by them.
 
     Raises:
         UsageError: nothing or several things have that name, or the cut is beyond the wanted kind.
@@ -32,7 +42,7 @@ def resolve(
     wanted = kind or ref.kind
     image_list = list(images) if wanted != "container" else []
     container_list = list(containers) if wanted != "image" else []
-    for rank in (_exact, _by_reference, _by_prefix):
+    for rank in _PODMANS_RANKS if short_names else _RANKS:
         found = rank(ref.name, image_list, container_list)
         if len(found) == 1:
             thing = found[0]
@@ -57,6 +67,23 @@ def _exact(name: str, images: list[Image], containers: list[Container]) -> list[
 def _by_reference(name: str, images: list[Image], containers: list[Container]) -> list[Image | Container]:
     spellings = _spellings(name)
     return [image for image in images if _names(image) & spellings]
+
+
+def _by_own_name(name: str, images: list[Image], containers: list[Container]) -> list[Image | Container]:
+    return _by_reference(f"localhost/{name}", images, containers) if _is_short(name) else []
+
+
+def _by_last_parts(name: str, images: list[Image], containers: list[Container]) -> list[Image | Container]:
+    if not _is_short(name):
+        return []
+    endings = tuple(f"/{spelling}" for spelling in _spellings(name))
+    return [image for image in images if any(tag.endswith(endings) for tag in image.repo_tags)]
+
+
+def _is_short(name: str) -> bool:
+    """Whether a reference has no registry before it."""
+    first, slash, _ = name.partition("/")
+    return bool(name) and not (slash and (first == "localhost" or "." in first or ":" in first))
 
 
 def _names(image: Image) -> set[str]:
@@ -84,6 +111,10 @@ def _by_prefix(name: str, images: list[Image], containers: list[Container]) -> l
     if not name.startswith("sha256:"):
         found.extend(container for container in containers if container.id.startswith(prefix))
     return found
+
+
+_RANKS = (_exact, _by_reference, _by_prefix)
+_PODMANS_RANKS = (_exact, _by_own_name, _by_reference, _by_last_parts, _by_prefix)
 
 
 def _a(kind: str) -> str:

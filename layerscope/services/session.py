@@ -13,30 +13,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
-from layerscope.analysis.changes import exact_changes
-from layerscope.analysis.sizes import image_usages, newest_first
-from layerscope.drivers import Driver
 from layerscope.errors import UnsupportedError, UsageError
 from layerscope.hostfs import Directory
-from layerscope.model.change import Change
 from layerscope.model.container import Container
-from layerscope.model.entry import Entry
 from layerscope.model.image import HistoryRow, Image
 from layerscope.model.level import Level, Role
 from layerscope.model.problem import Problem
 from layerscope.model.ref import Ref, SubjectKind
 from layerscope.model.root import Daemon, RootSummary
 from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel, Subject
-from layerscope.overlay import MergedView
 from layerscope.services.contents import Contents
 from layerscope.services.faults import told
 from layerscope.services.resolve import resolve
 from layerscope.services.setting import Setting, daemon_of
-from layerscope.stores.base import CountsImages, LiesAnywhere, SharesStorage, Store, TwoRoots
+from layerscope.stores.base import CountsImages, LiesAnywhere, SeveralRoots, SharesStorage, Store, TwoRoots
 
 if TYPE_CHECKING:
+    from layerscope.drivers import Driver
     from layerscope.model.blame import Blame
+    from layerscope.model.change import Change
+    from layerscope.model.entry import Entry
     from layerscope.model.owner import Owner
+    from layerscope.overlay import MergedView
 
 _Thing = TypeVar("_Thing", Image, Container)
 
@@ -78,12 +76,15 @@ class Session:
         return tuple(dict.fromkeys((self.path, *others)))
 
     def directory(self, path: str) -> Directory:
-        """The directory at a path as levels tell it: below the root, or (absolute) below the store's other half."""
+        """The directory at a path as levels tell it: below the root, or (absolute) below another one of the store's."""
         if isinstance(self.store, LiesAnywhere):
             return self.store.host.descend(path.removeprefix("/")) if path.startswith("/") else self.root.descend(path)
-        other = self.store.layer_root if isinstance(self.store, TwoRoots) else None
-        if other is not None and other.shown and path.startswith(f"{other.shown}/"):
-            return other.descend(path.removeprefix(f"{other.shown}/"))
+        others = [self.store.layer_root] if isinstance(self.store, TwoRoots) else []
+        others.extend(self.store.more_layer_roots if isinstance(self.store, SeveralRoots) else ())
+        others.extend(self.contents.handed().values())
+        for other in others:
+            if other is not None and other.shown and f"{path}/".startswith(f"{other.shown}/"):
+                return other.descend(path.removeprefix(other.shown).removeprefix("/"))
         return self.root.descend(path)
 
     @property
@@ -116,11 +117,15 @@ class Session:
         if isinstance(self.store, CountsImages):
             usages = self.store.image_usages()
         else:
+            from layerscope.analysis.sizes import image_usages
+
             usages = image_usages(self.store.images(), self.store.containers(), self.store.layers())
         return [replace(usage, image=self._with_missing_layers(usage.image)) for usage in usages]
 
     def containers(self, sizes: bool = True) -> list[ContainerUsage]:
         """Every container, newest first, then by id; with ``sizes`` each writable layer is measured."""
+        from layerscope.analysis.sizes import newest_first
+
         found = [self._sized(self._with_missing_layers(container), sizes) for container in self.store.containers()]
         return sorted(found, key=lambda usage: newest_first(usage.container.created, usage.container.id))
 
@@ -157,7 +162,8 @@ class Session:
             UsageError: it names nothing, several things, or a cut above its top level.
         """
         ref = Ref.parse(text) if isinstance(text, str) else text
-        subject = resolve(ref, self.store.images(), self.store.containers(), kind)
+        short_names = isinstance(self.store, SharesStorage)
+        subject = resolve(ref, self.store.images(), self.store.containers(), kind, short_names)
         if subject.cut is not None:
             count = len(self.levels(subject))
             if subject.cut > count:
@@ -240,6 +246,8 @@ class Session:
             found = self.contents.docker_diff(view, detail)
         else:
             below = view.cut(len(levels) - 1)
+            from layerscope.analysis.changes import exact_changes
+
             found = exact_changes(below, view)
             self._note(below.problems)
         self._note(view.problems)
@@ -247,6 +255,8 @@ class Session:
 
     def compare(self, old: Subject, new: Subject) -> list[Change]:
         """Every difference from one view to another, each at its cut."""
+        from layerscope.analysis.changes import exact_changes
+
         old_view, new_view = self.view(old), self.view(new)
         found = exact_changes(old_view, new_view)
         self._note([*old_view.problems, *new_view.problems])
@@ -295,9 +305,9 @@ class Session:
 
     def owners(self, thing: str) -> list[Owner]:
         """Who owns a path, an id or its prefix, a short name, a digest, or the directories of a mount line."""
-        from layerscope.analysis.owners import owners
+        from layerscope.services.owners import owners
 
-        return owners(self.contents.claims(), thing)
+        return owners(self.contents, thing)
 
     def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
         """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layerscope.drivers import TellsSources
+from layerscope.formats.escape import escape
 from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.hostfs.privilege import Privilege
 from layerscope.lab.marker import LabMarker
@@ -35,6 +37,7 @@ class Setting:
     marker: LabMarker | None
     file_driver_missing: bool = False
     owners: OwnerMap | None = None
+    owners_told: str = ""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -79,6 +82,7 @@ class Setting:
         else:
             engine = facts.engine
             features.extend((*facts.features, *_common_features(self)))
+        features.extend(_sources(contents))
         return RootSummary(
             root=os.fspath(self.path),
             store=store.name,
@@ -95,6 +99,13 @@ class Setting:
             namespace=facts.namespace,
             namespaces=facts.namespaces,
         )
+
+
+def _sources(contents: Contents) -> list[str]:
+    """What doesn't come from the root."""
+    found: list[str] = contents.driver.sources() if isinstance(contents.driver, TellsSources) else []
+    handed = contents.handed().items()
+    return [*found, *(f"layer {cache_id:.12} is read from {escape(top.shown)}" for cache_id, top in handed)]
 
 
 def daemon_of(store: Store) -> Daemon:
@@ -125,9 +136,8 @@ def _common_features(setting: Setting) -> list[str]:
     if setting.marker is not None:
         features.append("lab root")
     features.extend(f"remapped root {name}" for name in setting.detection.remapped)
-    if setting.owners is not None:
-        on_disk = f"{setting.owners.first_user}:{setting.owners.first_group}"
-        features.append(f"remapped root: owners are shown as containers see them, {on_disk} on disk is 0:0")
+    if setting.owners_told:
+        features.append(setting.owners_told)
     features.append("access times of symlinks are not kept while reading: no flag prevents that")
     return features
 

@@ -10,7 +10,7 @@ from functools import partial
 from layerscope.analysis.verify.layer import LayerRecord, Part, check_content, check_metadata
 from layerscope.analysis.verify.metadata import Rules
 from layerscope.analysis.verify.tar import check_tar
-from layerscope.drivers import Driver, Elsewhere, MixedKinds, RecordsLower, TellsDamage
+from layerscope.drivers import CopiesLayers, Driver, Elsewhere, MixedKinds, RecordsLower, TellsDamage
 from layerscope.formats.whiteout import UNMARKED
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, hex_of, is_hex64
@@ -23,6 +23,7 @@ from layerscope.model.verdict import Finding, Verdict
 from layerscope.services.session import Session
 from layerscope.services.workers import Job, run_jobs
 from layerscope.stores.archive.store import ArchiveStore
+from layerscope.stores.base import ShiftsOwners
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.store import DockerStore
 
@@ -184,6 +185,9 @@ def _planned(session: Session, chain: ChainID, layer: Layer | None) -> _Planned:
         return _Planned(replace(verdict, skipped="where its files lie is not known"))
     if isinstance(session.store, ArchiveStore) and layer.cache_id in driver.layer_ids():
         return _Planned(verdict, job=_tar_job(session.store, driver.layer_path(layer.cache_id), layer), weight=1)
+    original = _original(driver, layer.cache_id)
+    if original is not None:
+        return _Planned(replace(verdict, skipped=f"its files are those of layer {original:.12} that got other owners"))
     try:
         top = driver.open_layer(layer.cache_id)
     except OSError as error:
@@ -217,15 +221,24 @@ def _tar_job(store: ArchiveStore, member: str, layer: Layer) -> Job[Part]:
     )
 
 
+def _original(driver: Driver, cache_id: CacheID) -> CacheID | None:
+    """The layer that this one is a copy of, if it only holds what differs."""
+    if not isinstance(driver, CopiesLayers) or not isinstance(driver, RecordsLower):
+        return None
+    nearest = (driver.lower_ids(cache_id) or [])[:1]
+    return next((below for below in nearest if driver.is_copy_of(cache_id, below)), None)
+
+
 def rules_for(session: Session, driver: Driver, cache_id: CacheID) -> Rules:
     """How the directory of a layer is to be read in this root."""
     kind = driver.kind_of(cache_id) if isinstance(driver, MixedKinds) else driver.kind
     rootless, marker = session.setting.detection.rootless, session.setting.marker
+    shifted = isinstance(session.store, ShiftsOwners) and cache_id in session.store.owner_maps()
     overridden = marker is not None and session.setting.xattr_prefix == "user"
     return Rules(
         kind=kind,
         dialect=UNMARKED if kind is LayerKind.SNAPSHOT else driver.dialect,
-        owners=not (rootless or overridden),
+        owners=not (overridden or shifted or (rootless and session.setting.owners is None)),
         whiteout_owners=session.setting.owners is None,
         modes=not overridden,
         exact=is_hex64(cache_id),
@@ -256,6 +269,8 @@ def _record_findings(session: Session, chain: ChainID, layer: Layer) -> list[Fin
         findings += [Finding(problem.path, problem.what) for problem in damage]
     if isinstance(driver, RecordsLower):
         below = driver.lower_ids(layer.cache_id)
+        if below is not None:
+            below = session.contents.without_originals(layer.cache_id, below)
         recorded = list(_cache_ids_below(session.store.layers(), layer))
         if below is not None and below != recorded:
             told, found = (", ".join(f"{one:.12}" for one in ids if one) or "nothing" for ids in (recorded, below))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from layerscope.hostfs import Directory
+from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.image import Image, Layer
@@ -131,6 +132,14 @@ class SharesStorage(Protocol):
 
     def base_size(self, container: Container) -> int | None:
         """What is added to the bytes of a container's writable layer for the size of its file system; None: unknown."""
+
+
+@runtime_checkable
+class ShiftsOwners(Protocol):
+    """A store whose records tell of layers that have owners of their own on disk."""
+
+    def owner_maps(self) -> Mapping[CacheID, OwnerMap]:
+        """How owners are mapped in such layers, from the IDs that the store's engine sees."""
 
 
 @runtime_checkable

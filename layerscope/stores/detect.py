@@ -288,7 +288,7 @@ def owners_of(path: Path) -> OwnerMap | None:
     if not _REMAPPED.fullmatch(name):
         return None
     user, _, group = name.partition(".")
-    return OwnerMap(int(user), int(group))
+    return OwnerMap.remapped(int(user), int(group))
 
 
 def _is_rootless(root: Directory, path: Path) -> bool:

@@ -43,7 +43,7 @@ def ask_zsh(line: str, environment: dict[str, str]) -> list[str]:
 compdef() { :; }
 _describe() { print -rl -- ${(P)${@[-1]}%%:*}; }
 compadd() { print -rl -- ${(P)${@[-1]}}; }
-_path_files() { print -r -- "(folders)"; }
+_path_files() { print -r -- "(${1:-files})"; }
 source <(layerscope completion zsh)
 words=("${(@s: :)1}") CURRENT=$#words PREFIX=$words[-1]
 _layerscope_completion
@@ -76,7 +76,7 @@ SHELLS = [
 @pytest.mark.parametrize("ask", SHELLS)
 def test_verbs(ask: object, shell_environment: dict[str, str]) -> None:
     assert callable(ask)
-    assert ask("layerscope di", shell_environment) == ["diff"]
+    assert ask("layerscope di", shell_environment) == ["diff", "diff-scan"]
     assert {"info", "images", "import", "inspect"} == set(ask("layerscope i", shell_environment))
 
 
@@ -94,6 +94,66 @@ def test_names_of_the_root(ask: object, shell_environment: dict[str, str]) -> No
     assert ask("layerscope history layerscope/ap", shell_environment) == ["layerscope/app:1.0"]
     assert ask("layerscope history ed", shell_environment) == []
     assert ask("layerscope cat wri", shell_environment) == ["writer:/"]
+
+
+@pytest.mark.parametrize("ask", SHELLS)
+def test_drivers(ask: object, shell_environment: dict[str, str]) -> None:
+    """Those of the root; without one all that there are."""
+    assert callable(ask)
+    assert ask("layerscope info --driver o", shell_environment) == ["overlay2"]
+    without = {**shell_environment, "LAYERSCOPE_ROOT": "/nowhere"}
+    assert set(ask("layerscope info --driver o", without)) == {"overlay", "overlay2", "overlayfs"}
+
+
+@pytest.mark.parametrize("ask", [shell for shell in SHELLS if shell.id != "bash"])
+def test_layers_and_their_directories(ask: object, shell_environment: dict[str, str], tmp_path: Path) -> None:
+    assert callable(ask)
+    (tmp_path / "mounted" / "one").mkdir(parents=True)
+    (tmp_path / "mounted" / "file").touch()
+    offered = ask("layerscope info --layer-dir ", shell_environment)
+    layers = {path.name for path in Path(shell_environment["LAYERSCOPE_ROOT"], "overlay2").iterdir()}
+    assert offered and {one.removesuffix("=") for one in offered} <= layers - {"l"}
+    words = f"layerscope info --layer-dir abc={tmp_path}/mounted/"
+    assert ask(words, shell_environment) == [f"abc={tmp_path}/mounted/one/"]
+
+
+BASH_FILES = r"""
+source <(layerscope completion bash)
+compopt() { printf '%s\n' "$2"; }
+COMP_LINE=$1 COMP_POINT=${#1} COMP_WORDBREAKS=$' \t\n"'"'"'@><=;|&(:'
+_layerscope_completion layerscope
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("info --root /t", "default"),
+        ("info --zfs-list /t", "default"),
+        ("info --thin-data /t", "default"),
+        ("info --containerd-root /t", "dirnames"),
+        ("/t", "default"),
+    ],
+)
+def test_bash_completes_files_or_folders_itself(words: str, wanted: str, shell_environment: dict[str, str]) -> None:
+    """An archive is a root, too."""
+    command = ["bash", "--norc", "-c", BASH_FILES, "bash", f"layerscope {words}"]
+    assert _lines(command, shell_environment) == [wanted]
+
+
+def test_zsh_and_fish_complete_files_themselves(shell_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some/images.tar").touch()
+    told = 0
+    if shutil.which("zsh"):
+        assert ask_zsh(f"layerscope info --root {tmp_path}/some/im", shell_environment) == ["(files)"]
+        told += 1
+    if shutil.which("fish"):
+        found = ask_fish(f"layerscope info --root {tmp_path}/some/im", shell_environment)
+        assert found == [f"{tmp_path}/some/images.tar"]
+        told += 1
+    if not told:
+        pytest.skip("neither zsh nor fish is installed")
 
 
 @pytest.mark.parametrize("ask", [shell for shell in SHELLS if shell.id != "bash"])
@@ -115,7 +175,7 @@ def test_bash_gets_what_follows_the_colon(shell_environment: dict[str, str]) -> 
 def test_without_a_root_that_can_be_read(ask: object, shell_environment: dict[str, str]) -> None:
     assert callable(ask)
     without = {**shell_environment, "LAYERSCOPE_ROOT": "/nowhere"}
-    assert ask("layerscope di", without) == ["diff"]
+    assert ask("layerscope di", without) == ["diff", "diff-scan"]
     assert ask("layerscope diff ed", without) == []
     assert ask("layerscope diff --corr", without) == ["--corrected"]
 

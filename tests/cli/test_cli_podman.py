@@ -66,6 +66,13 @@ def test_one_image_and_one_container(root: Path, tmp_path: Path) -> None:
         assert "app/renamed.txt" in tar.getnames()
 
 
+@pytest.mark.parametrize("name", ["demo/commit:1", "commit:1"])
+def test_short_names(root: Path, name: str) -> None:
+    """Names without a registry, as podman takes them."""
+    records = json.loads(run(root, "inspect", name))
+    assert records == json.loads(run(root, "inspect", "localhost/demo/commit:1"))
+
+
 @pytest.mark.parametrize(
     "thing", ["overlay/{layer}/diff/new", "{layer}", "lowerdir=/x,upperdir=/y/overlay/{layer}/diff"]
 )

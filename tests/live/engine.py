@@ -129,7 +129,7 @@ class Engine:
         (self.home / "daemon.json").write_text("{}")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "PATH": PROGRAMS}, preexec_fn=_die_with_parent
+                command, stdout=log, stderr=log, env={**os.environ, "PATH": PROGRAMS}, preexec_fn=die_with_parent
             )
         end = time.monotonic() + START_SECONDS
         while True:
@@ -300,7 +300,7 @@ class Engine:
         return self.call("GET", f"/containers/{container}/export")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A daemon must not outlive tests that are killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 

@@ -75,6 +75,12 @@ class Podman:
             raise RuntimeError(f"podman {' '.join(arguments)}: {done.returncode}: {os.fsdecode(done.stderr)[-1000:]}")
         return os.fsdecode(done.stdout)
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command that isn't waited for; what it says is lost."""
+        environment = {**os.environ, "PATH": PROGRAMS, "TMPDIR": str(self.home)}
+        words = [*self._command, *arguments]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
     def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""
         return json.loads(self.run(*arguments, "--format", "json"))

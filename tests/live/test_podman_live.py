@@ -346,6 +346,23 @@ def test_images_of_an_additional_store(two_stores: Podman) -> None:
         assert session.paths == (two_stores.root, two_stores.home / "shared")
 
 
+def test_directories_of_an_additional_store(two_stores: Podman) -> None:
+    """Where levels say that they lie, and as a root of its own, in which nobody has a container."""
+    shared = two_stores.home / "shared"
+    with open_root(two_stores.root) as session, open_root(shared) as other:
+        subject = session.find("localhost/shared:1")
+        paths = [level.path or "" for level in session.levels(subject)]
+        assert [sorted(name for name, _ in session.directory(path).scan()) for path in paths] == [
+            sorted(os.listdir(path)) for path in paths
+        ]
+        assert all(path.startswith(f"{shared}/") for path in paths)
+        assert {usage.image.id for usage in other.images()} < {usage.image.id for usage in session.images()}
+        assert other.containers() == []
+        assert tree_facts.exact_of_session(other, other.find("localhost/shared:1")) == tree_facts.exact_of_session(
+            session, subject
+        )
+
+
 @pytest.mark.parametrize("name", ["changed", "never"])
 def test_containers_on_an_additional_store(two_stores: Podman, name: str) -> None:
     letters = {"added": "A", "changed": "C", "deleted": "D"}

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import posixpath
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import tree_facts
+from btrfs_engine import mount_btrfs, no_btrfs
 from engine import Engine
 from world import World
 
@@ -25,16 +25,6 @@ from layerscope.overlay import MergedDirectory, own_entries
 from layerscope.services import Session
 
 DRIVERS = ["vfs", "overlay", pytest.param("btrfs", marks=pytest.mark.btrfs)]
-IMAGE_BYTES = 1 << 30
-
-
-def no_btrfs() -> str | None:
-    """Why no btrfs can be mounted here, or None."""
-    if shutil.which("mkfs.btrfs") is None:
-        return "mkfs.btrfs is not installed (apt-get install btrfs-progs)"
-    if "btrfs" not in Path("/proc/filesystems").read_text().split():
-        return "this kernel has no btrfs"
-    return None
 
 
 class Lived(World):
@@ -66,16 +56,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[Lived]:
         yield made
     finally:
         engine.remove()
-
-
-def mount_btrfs(engine: Engine) -> None:
-    """Put a btrfs in the place of the data root; ``Engine.remove`` takes it away again."""
-    image = engine.home / "btrfs.img"
-    with image.open("wb") as file:
-        file.truncate(IMAGE_BYTES)
-    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
-    engine.root.mkdir()
-    subprocess.run(["mount", "-o", "loop", str(image), str(engine.root)], check=True)
 
 
 @pytest.fixture(scope="module", params=["running", "stopped"])

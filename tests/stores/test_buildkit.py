@@ -241,7 +241,7 @@ def test_shared_goes_down_to_the_parents() -> None:
     assert shared_records(looped, {chain}) == {"a", "b"}
 
 
-@pytest.mark.parametrize("seeds", [range(150), pytest.param(range(1000, 6000), marks=pytest.mark.full)], ids=len)
+@pytest.mark.parametrize("seeds", [range(300), pytest.param(range(1000, 11_000), marks=pytest.mark.full)], ids=len)
 def test_damaged_databases_never_raise(seeds: range) -> None:
     told = 0
     for seed in seeds:

@@ -20,7 +20,6 @@ _LINKED = ("overlay2", "fuse-overlayfs")
 _HOMES = {"aufs": "aufs/diff", "btrfs": "btrfs/subvolumes", "vfs": "vfs/dir"}
 _MOST_WALKED = 1_000_000
 _BLOCK = 512
-_SAME_MOMENT_NS = 1_000_000_000
 _TEMPORARY = re.compile(r"\.tmp-.+|tmproot.*")
 
 
@@ -44,32 +43,19 @@ def _home(evidence: Evidence) -> str:
 
 def unclaimed_directories(evidence: Evidence) -> Iterator[Sign]:
     """Layers' directories that no record names."""
-    if evidence.driver is None:
-        return
-    home, writing = _home(evidence), _write_times(evidence)
-    for cache_id in evidence.driver.layer_ids():
-        if cache_id in evidence.claimed:
-            continue
+    home = _home(evidence)
+    for cache_id in evidence.unclaimed:
         folder = evidence.root.descend(home).enter(cache_id)
         try:
-            made = (folder.stat_or_none("link") or folder.stat_self()).st_mtime_ns
+            folder.stat_self()
         except OSError:
             continue  # it went while we looked
         size = _disk_bytes(folder)
-        if evidence.held is not False and any(abs(made - time) <= _SAME_MOMENT_NS for time in writing):
+        if cache_id in evidence.unfinished:
             what = f"is being written, or its writing was interrupted: {size} bytes"
             yield Sign(f"{home}/{cache_id}", what, "look again when no pull, load or build runs", Severity.NOTE)
         else:
             yield Sign(f"{home}/{cache_id}", f"is claimed by no record: {size} bytes on the disk")
-
-
-def _write_times(evidence: Evidence) -> list[int]:
-    folder = evidence.root.descend(f"{evidence.records}/layerdb/tmp")
-    names = [name for name in folder.names() if name.startswith("write-set-")]
-    try:
-        return [stat.st_mtime_ns for stat in folder.stats(names) if stat is not None]
-    except OSError:
-        return []
 
 
 def _disk_bytes(top: Directory) -> int:

@@ -19,8 +19,9 @@ from layerscope.model.verdict import Verdict
 class Evidence:
     """A docker root. ``driver`` is None where its files can't be read. ``held``: whether a daemon has it now.
 
-    ``claimed`` are the cache IDs that any record names; ``mounted`` the paths below the root where something is
-    mounted. ``lost_marks`` and ``verdicts`` are empty where that wasn't looked for.
+    ``unclaimed`` are the layers' directories that no record names, ``unfinished`` those of them that an engine may be
+    making or removing now; ``mounted`` the paths below the root where something is mounted. ``lost_marks`` and
+    ``verdicts`` are empty where that wasn't looked for.
     """
 
     root: Directory
@@ -29,13 +30,14 @@ class Evidence:
     images: tuple[Image, ...]
     containers: tuple[Container, ...]
     layers: Mapping[ChainID, Layer]
-    claimed: frozenset[CacheID]
+    unclaimed: tuple[CacheID, ...]
     mounted: frozenset[str]
     held: bool | None
     unseen: tuple[str, ...]
     tar_split: Callable[[ChainID], BinaryIO | None]
     lost_marks: tuple[Problem, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    unfinished: frozenset[CacheID] = frozenset()
 
     @property
     def records(self) -> str:

@@ -172,6 +172,15 @@ RULES: tuple[Told, ...] = (
         word="orphaned container layer",
     ),
     _rule(
+        "container being made or removed",
+        "R/layerdb/mounts/[^/]+",
+        Outcome.KEEPS,
+        "it is at work on it, or was interrupted and leaves it behind",
+        "its files",
+        "look again when no container is being created or removed",
+        word="layer of an unfinished container",
+    ),
+    _rule(
         "build step",
         "R/layerdb/mounts/[^/]+",
         Outcome.KEEPS,

@@ -17,19 +17,24 @@ _ENCODERS = {
 }
 
 
-def _encoded(value: Any, terminal: bool, indent: int | None) -> bytes:
+def _text(value: Any, terminal: bool, indent: int | None) -> str:
     try:
         text = _ENCODERS[terminal, indent].encode(value)
     except RecursionError:
         raise CorruptError("the record is nested too deeply to be written as JSON") from None
-    return (text.translate(_BREAKS_TERMINAL) if terminal else text).encode("utf-8")
+    return text.translate(_BREAKS_TERMINAL) if terminal else text
 
 
 def document(value: Any, terminal: bool = False) -> bytes:
     """A whole document, readable, with its line end. For a terminal everything beyond ASCII is escaped."""
-    return _encoded(value, terminal, 2) + b"\n"
+    return _text(value, terminal, 2).encode() + b"\n"
 
 
 def element(value: Any, terminal: bool = False) -> bytes:
     """One element of a list, on one line."""
-    return _encoded(value, terminal, None)
+    return element_text(value, terminal).encode()
+
+
+def element_text(value: Any, terminal: bool = False) -> str:
+    """As :func:`element`, before it is encoded."""
+    return _text(value, terminal, None)

@@ -315,6 +315,7 @@ def owner(value: Owner) -> Shape:
         "cache_id": value.cache_id,
         **_path_or_null(value.path),
         "claimed_by": None if value.claimed_by is None else replaced(value.claimed_by),
+        "reason": replaced(value.reason),
     }
 
 

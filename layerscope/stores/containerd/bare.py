@@ -74,10 +74,11 @@ class CriConfig(msgspec.Struct):
 
 
 class CriMetadata(msgspec.Struct, rename="pascal"):
-    """``Metadata``; ``name`` is unique in the node."""
+    """``Metadata``; ``name`` is unique in the node. ``sandbox`` is the ID of the pod's own container."""
 
     name: str | None = None
     config: CriConfig | None = None
+    sandbox: str | None = msgspec.field(name="SandboxID", default=None)
 
 
 class CriExtension(msgspec.Struct, rename="pascal"):
@@ -106,6 +107,13 @@ class BareAround:
     snapshots: Snapshots
     images: Mapping[str, ImageRecord]
     held: bool | None
+
+
+def sandbox_of(record: ContainerRecord) -> str:
+    """The ID of the sandbox that a container of Kubernetes runs in, "" for others."""
+    extension = next((record.extensions[key] for key in _EXTENSIONS if record.extensions.get(key)), None)
+    metadata = parse(extension, CriExtension).typed.metadata if extension is not None else None
+    return metadata.sandbox or "" if metadata is not None else ""
 
 
 def read_bare_containers(records: Iterable[ContainerRecord], around: BareAround) -> tuple[Container, ...]:
@@ -187,7 +195,7 @@ def _state(record: ContainerRecord, around: BareAround, problems: list[Problem])
     status = _cri_status(record.id, around, problems) if is_file_name(record.id) else None
     if status is not None and status.finished_at:
         return "exited", status
-    runs = _runs(record.id, around)
+    runs = has_task(around.root, around.namespace, record.id)
     if status is None:
         return "running" if runs else UNKNOWN, CriStatus()
     # It has not ended: the exit code that stands there means nothing.
@@ -209,12 +217,12 @@ def _cri_status(id_: str, around: BareAround, problems: list[Problem]) -> CriSta
     return told.typed
 
 
-def _runs(id_: str, around: BareAround) -> bool:
-    """Whether there is a running task's folder."""
-    if not (is_file_name(around.namespace) and is_file_name(id_)):
+def has_task(root: Directory, namespace: str, id_: str) -> bool:
+    """Whether the containerd root ``root`` has a running task's folder for a container."""
+    if not (is_file_name(namespace) and is_file_name(id_)):
         return False
     try:
-        return around.root.descend(_TASKS).enter(around.namespace).stat_or_none(id_) is not None
+        return root.descend(_TASKS).enter(namespace).stat_or_none(id_) is not None
     except OSError:
         return False
 

@@ -26,8 +26,8 @@ from layerscope.stores.claims import ClaimedTree
 from layerscope.stores.containerd.halves import Halves
 from layerscope.stores.containerd.locate import ContainerdRoot
 from layerscope.stores.containerd.metadata import FILE, FOLDER, read_metadata
+from layerscope.stores.containerd.snapshots import COMMITTED, folder_of
 from layerscope.stores.containerd.snapshots import FILE as RECORDS
-from layerscope.stores.containerd.snapshots import folder_of
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.cache_claims import YOUNG_SECONDS
 from layerscope.stores.docker.claims import content_place, root_place
@@ -39,10 +39,22 @@ _SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _PLUGIN = re.compile(r"io\.containerd\.[a-z0-9.-]+\.v\d+\.[A-Za-z0-9._-]+")
 _STATE = re.compile(r"io\.containerd\.(runtime\.v\d+\.(task|linux)|sandbox\.controller\.v1\.shim)")
 _BUILT = re.compile(r"[0-9a-z]{25}(-view)?|.*-view")
+_HEX = re.compile(r"[0-9a-f]+")
+_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+"""How many digits each kind of digest has."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UNFINISHED = re.compile(r"(new|rm)-\d+")
 _CONTAINER_RANK = 10_000
 _NOWHERE = Path("/")
+
+
+def containerd_prefix(halves: Halves) -> str:
+    """What stands before the paths of containerd's half in a ledger: where it lies in docker's half, if it does."""
+    found = halves.containerd
+    if found is None or halves.docker is None:
+        return ""
+    path = found.directory.path or _inside(found, halves)
+    return f"{path}/" if path else ""
 
 
 def containerd_trees(store: ContainerdStore) -> tuple[ClaimedTree, ...]:
@@ -80,9 +92,11 @@ def containerd_place(root: Directory, path: str, engine: Claim | None, halves: H
     own = engine or Claim(path or ".", Category.RECORD, "containerd", "containerd's root")
     known = {digest for name in metadata.namespaces for digest in metadata.namespace(name).blobs}
     blob_claim = partial(_blob, f"{prefix}{_CONTENT}", known, metadata.sound, engine)
-    store = Claim(f"{prefix}{_CONTENT}", Category.RECORD, "containerd", "containerd's content store")
+    store = engine or Claim(f"{prefix}{_CONTENT}", Category.RECORD, "containerd", "containerd's content store")
+    content = content_place(store)
+    blobs = {name: Place(store, rule=partial(blob_claim, name)) for name in _DIGITS}
     names = {
-        _CONTENT: content_place(engine or store, blob_claim),
+        _CONTENT: replace(content, names={**content.names, "blobs": Place(store, names=blobs)}),
         FOLDER: Place(own, names={FILE: Place(own)}),
         "io.containerd.grpc.v1.introspection": Place(own, names={"uuid": Place(own)}),
         "io.containerd.grpc.v1.cri": _kubernetes(prefix, own),
@@ -106,10 +120,10 @@ def _entries(directory: Directory) -> list[tuple[str, str]]:
     return [] if isinstance(entries, Fault) else [(name, kind) for name, kind in entries]
 
 
-def _blob(path: str, known: set[str], sound: bool, engine: Claim | None, name: str) -> Place | None:
-    if not is_hex64(name):
+def _blob(path: str, known: set[str], sound: bool, engine: Claim | None, algorithm: str, name: str) -> Place | None:
+    if len(name) != _DIGITS[algorithm] or not _HEX.fullmatch(name):
         return None
-    place, digest = f"{path}/blobs/sha256/{name}", f"sha256:{name}"
+    place, digest = f"{path}/blobs/{algorithm}/{name}", f"{algorithm}:{name}"
     if digest in known:
         told = f"{FOLDER}/{FILE}: blob {digest}"
         return Place(engine or Claim(place, Category.CONTENT_BLOB, name[:12], told))
@@ -137,15 +151,15 @@ def _tasks(own: Claim, path: str) -> Place:
 
 
 def _kubernetes(prefix: str, own: Claim) -> Place:
-    def one(name: str) -> Place | None:
+    def rule(folder: str, name: str) -> Place | None:
         if not is_hex64(name):
             return None
-        path = f"{prefix}io.containerd.grpc.v1.cri"
-        claim = Claim(f"{path}/{name}", Category.CONTAINER_RECORD, name[:12], "Kubernetes' record of a container")
+        path = f"{prefix}io.containerd.grpc.v1.cri/{folder}/{name}"
+        claim = Claim(path, Category.CONTAINER_RECORD, name[:12], "Kubernetes' record of a container")
         files = ("status", "hostname", "hosts", "resolv.conf", "io", "shm", "volumes")
         return Place(claim, names={file: Place(claim) for file in files})
 
-    return Place(own, names={name: Place(own, rule=one) for name in ("containers", "sandboxes")})
+    return Place(own, names={name: Place(own, rule=partial(rule, name)) for name in ("containers", "sandboxes")})
 
 
 # ---------------------------------------------------------------------- snapshots
@@ -173,9 +187,13 @@ def _snapshotter(
             claim = Claim(place, Category.ORPHAN, "", f"{path}/{RECORDS} has no record of it")
             return Place(claim, whole=True, folder=True)
         claim = engine or claim
-        return overlay_layer(claim, "fs") if name == "overlayfs" else Place(claim, whole=True, folder=True)
+        if name == "overlayfs":
+            return overlay_layer(claim, "fs")
+        return Place(claim, whole=True, folder=name != "blockfile")  # which has a disk image in a file for each
 
     names = {RECORDS: Place(record), "snapshots": Place(record, rule=snapshot)}
+    if name == "blockfile":
+        names["scratch"] = Place(record)
     if name == "btrfs":
         names.update({part: Place(record, rule=snapshot, crosses=True) for part in ("active", "view", "snapshots")})
     return Place(record, names=names)
@@ -249,7 +267,8 @@ def _of_namespace(store: ContainerdStore, path: str) -> dict[str, Claim]:
             category, owner = Category.UNUSED_LAYER, ""
         else:
             category, owner = Category.CONTAINER_RW, f"{namespace}/{key[:64]}"
-        found[number] = Claim(f"{path}/{number}", category, owner, told, rank, None)
+        committed = snapshot.kind == COMMITTED
+        found[number] = Claim(f"{path}/{number}", category, owner, told, rank, None, False, committed)
     for lost in store.snapshots.unclaimed:
         if lost.id is not None:
             told = f"{store.snapshots.path}: {lost.key}, which no name leads to"

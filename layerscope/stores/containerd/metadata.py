@@ -88,11 +88,12 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What a lease keeps: ``snapshots`` are pairs of snapshotter and key."""
+    """What a lease keeps: ``snapshots`` are pairs of snapshotter and key, ``content`` digests of blobs."""
 
     id: str
     labels: Mapping[str, str]
     snapshots: frozenset[tuple[str, str]]
+    content: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +249,4 @@ def _lease(id_: str, bucket: Bucket) -> LeaseRecord:
     held: set[tuple[str, str]] = set()
     for snapshotter, keys in buckets_in(bucket_at(bucket, b"snapshots")):
         held.update((snapshotter, key) for key in texts_in(keys))
-    return LeaseRecord(id_, _labels(bucket), frozenset(held))
+    return LeaseRecord(id_, _labels(bucket), frozenset(held), frozenset(texts_in(bucket_at(bucket, b"content"))))

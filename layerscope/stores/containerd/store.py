@@ -38,6 +38,8 @@ from layerscope.stores.docker.record import unique
 from layerscope.stores.docker.volumes import VolumeRecords, read_volumes
 
 if TYPE_CHECKING:
+    from layerscope.model.ledger import Ledger
+    from layerscope.model.reclaim import Removable
     from layerscope.stores.claims import ClaimedTree
 
 
@@ -140,6 +142,12 @@ class ContainerdStore:
         from layerscope.stores.containerd.claims import containerd_trees
 
         return containerd_trees(self)
+
+    def removable(self, ledger: Ledger) -> Removable:
+        """What docker, Kubernetes or ctr could remove, and what keeps each part from containerd's garbage collector."""
+        from layerscope.stores.containerd.removable import removable
+
+        return removable(self, ledger)
 
     @property
     def layer_root(self) -> Directory | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from layerscope.hostfs import Directory
@@ -26,7 +25,11 @@ from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.record_places import records_of
 from layerscope.stores.docker.store import DockerStore
 
-_TEMPORARY = re.compile(r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-)[0-9A-Za-z.-]*[0-9]")
+_TEMPORARY = re.compile(
+    r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-|qemu-check|buildkit-[a-z]+|containerd-mount)"
+    r"[0-9A-Za-z.-]*[0-9]"
+)
+_OF_STEPS = re.compile(r"(hosts|resolv\.conf)(\.[0-9a-z]+)?(\.tmp)?|runc-log\.json|\.[a-z-]+")
 _LOST_FOUND = "lost+found"
 _ROOT_INODE = 2
 _LAB_FILES = ("layerscope-lab.json",)
@@ -205,7 +208,7 @@ def _buildkit(prefix: str) -> Place:
     executor = Claim(f"{prefix}buildkit/executor", Category.BUILD_CACHE, "BuildKit", "what build steps run in")
     steps = by_pattern(
         (re.compile(r"[0-9a-z]{25}").fullmatch, Place(executor, whole=True)),
-        (re.compile(r"(hosts|resolv\.conf|runc-log\.json|hosts\.[0-9a-f]+|\.[a-z-]+)").fullmatch, Place(executor)),
+        (_OF_STEPS.fullmatch, Place(executor)),
     )
     return Place(
         claim,
@@ -219,13 +222,13 @@ def _buildkit(prefix: str) -> Place:
     )
 
 
-def content_place(claim: Claim, blob: Callable[[str], Place | None] | None = None) -> Place:
+def content_place(claim: Claim) -> Place:
     """A content store: ``blobs/<algorithm>/<hex>`` and ``ingest/<hash>/``, where downloads lie."""
     ingest = Claim(
         f"{claim.path}/ingest", Category.TEMPORARY, claim.owner, "downloads that are going on, or were cut off"
     )
     parts = {name: Place(ingest) for name in ("ref", "data", "startedat", "updatedat", "total")}
-    blobs = Place(claim, rule=blob or by_pattern((is_hex64, Place(claim))))
+    blobs = Place(claim, rule=by_pattern((is_hex64, Place(claim))))
     return Place(
         claim,
         names={

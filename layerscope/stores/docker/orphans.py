@@ -31,15 +31,22 @@ def orphan_problems(
 ) -> list[Problem]:
     """What is to be said of writable layers without a container; ``directory`` is that of the driver's records.
 
-    A build has such layers while it runs, without an init layer. Where no daemon is alive, or none of its steps can be
-    that old, it is a leftover: docker keeps it, and the layers below, for ever.
+    A build has such layers while it runs, without an init layer, and a container gets its layer before its own
+    directory. Where no daemon is alive, or nothing that it does can be that old, it is a leftover: docker keeps it, and
+    the layers below, for ever.
     """
     problems = []
     for record in records:
         ids = ", ".join(f"{kind} {value}" for kind, value in _ids(record)) or "it names no directory"
-        building = record.init_id is None and held is not False and now - _made(directory, record) < _YOUNG_SECONDS
-        if building:
+        made = _made(directory, record)
+        if made is None:
+            continue  # it was removed a moment ago
+        young = held is not False and now - made < _YOUNG_SECONDS
+        if young and record.init_id is None:
             what, effect, severity = f"build step: {ids}", "a build may be running", Severity.NOTE
+        elif young:
+            what = f"layer of an unfinished container: {ids}"
+            effect, severity = "docker may be creating or removing it now", Severity.NOTE
         else:
             what = f"orphaned container layer: {ids}; there is no container {record.name}"
             effect, severity = "docker never removes it, nor the layers below it", Severity.WARNING
@@ -57,9 +64,12 @@ def _ids(record: MountRecord) -> Iterable[tuple[str, str]]:
         yield "on layer", hex_of(record.parent)
 
 
-def _made(directory: Directory, record: MountRecord) -> float:
+def _made(directory: Directory, record: MountRecord) -> float | None:
+    """When a record was made; None if it is gone."""
     try:
         return directory.descend(f"layerdb/mounts/{record.name}").stat_self().st_mtime
+    except FileNotFoundError:
+        return None
     except OSError:
         return 0.0
 

@@ -78,7 +78,12 @@ class _Reasoning:
             running=running,
             guarded=self._guarded,
             needs=self._needs,
-            with_volumes={self._containers[one.id]: self._anonymous(one) for one in self._store.containers()},
+            with_volumes={self._containers[one.id]: anonymous_volumes(one) for one in self._store.containers()},
+            dependents={
+                thing: self._image_need(id_) - {thing}
+                for id_ in self._images
+                if (thing := Thing(ThingKind.IMAGE, id_)) in self._names
+            },
         )
 
     def _thing(self, kind: ThingKind, id_: str, name: str, command: str = "") -> Thing:
@@ -221,15 +226,16 @@ class _Reasoning:
         short = self._short_names.get(entry.path.rpartition("/")[2])
         return (short,) if short is not None else ()
 
-    def _anonymous(self, container: Container) -> frozenset[Thing]:
-        """The volumes that ``docker rm -v`` removes with a container, if no other one has them."""
-        points = container.config.get("MountPoints")
-        found = set()
-        for point in points.values() if isinstance(points, Mapping) else ():
-            if not isinstance(point, Mapping) or point.get("Type", "volume") != "volume":
-                continue
-            spec = point.get("Spec")
-            named = isinstance(spec, Mapping) and spec.get("Source")
-            if not named and isinstance(point.get("Name"), str) and point["Name"]:
-                found.add(Thing(ThingKind.VOLUME, point["Name"]))
-        return frozenset(found)
+
+def anonymous_volumes(container: Container) -> frozenset[Thing]:
+    """The volumes that ``docker rm -v`` removes with a container, if no other one has them."""
+    points = container.config.get("MountPoints")
+    found = set()
+    for point in points.values() if isinstance(points, Mapping) else ():
+        if not isinstance(point, Mapping) or point.get("Type", "volume") != "volume":
+            continue
+        spec = point.get("Spec")
+        named = isinstance(spec, Mapping) and spec.get("Source")
+        if not named and isinstance(point.get("Name"), str) and point["Name"]:
+            found.add(Thing(ThingKind.VOLUME, point["Name"]))
+    return frozenset(found)

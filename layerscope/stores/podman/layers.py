@@ -72,11 +72,17 @@ class StoredLayer:
     committed: bool
     incomplete: bool
     volatile: bool
-    id_map: tuple[IDMap, ...]
+    user_map: tuple[IDMap, ...]
+    group_map: tuple[IDMap, ...]
     names: tuple[str, ...]
     path: str
     raw: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def id_map(self) -> tuple[IDMap, ...]:
+        """How its owners are shifted: the ranges of users, then those of groups."""
+        return (*self.user_map, *self.group_map)
 
     @property
     def as_layer(self) -> Layer:
@@ -142,7 +148,6 @@ def _layer(record: Listed[LayerFields]) -> StoredLayer:
     committed = bool(fields.diff_digest or fields.toc_digest)
     if not committed or size is None or size < 0:
         size = 0 if committed and size is None else None
-    maps = [one for one in (*(fields.uidmap or ()), *(fields.gidmap or ())) if one is not None]
     return StoredLayer(
         id=CacheID(record.id),
         parent=CacheID(parent) if parent else None,
@@ -152,7 +157,8 @@ def _layer(record: Listed[LayerFields]) -> StoredLayer:
         committed=committed,
         incomplete=(fields.flags or {}).get("incomplete") is True,
         volatile=record.volatile,
-        id_map=tuple(maps),
+        user_map=tuple(one for one in fields.uidmap or () if one is not None),
+        group_map=tuple(one for one in fields.gidmap or () if one is not None),
         names=tuple(name for name in fields.names or () if name),
         path=path,
         raw=record.raw,

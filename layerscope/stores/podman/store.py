@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from layerscope.hostfs import Directory
+from layerscope.hostfs.owner_map import OwnerMap, OwnerRange, Ranges, sound_ranges
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, ImageID
 from layerscope.model.image import Image, Layer
@@ -27,11 +28,16 @@ from layerscope.stores.podman import whole
 from layerscope.stores.podman.additional import find_others
 from layerscope.stores.podman.containers import Around, ContainerRecord, join_containers, read_container_list
 from layerscope.stores.podman.images import ImageFields, StoredImage, join_images, read_image_list
-from layerscope.stores.podman.layers import Layers, StoredLayer, read_layers
+from layerscope.stores.podman.layers import IDMap, Layers, StoredLayer, read_layers
 from layerscope.stores.podman.libpod import LibpodRecords, read_libpod
 from layerscope.stores.podman.record_list import RecordList
 from layerscope.stores.podman.usage import image_usages
 from layerscope.stores.podman.volumes import read_volumes
+
+if TYPE_CHECKING:
+    from layerscope.model.ledger import Ledger
+    from layerscope.model.reclaim import Removable
+    from layerscope.stores.claims import ClaimedTree
 
 MADE_BY_STARTS = frozenset(
     {
@@ -59,7 +65,7 @@ class PodmanStore:
     """The records of ``driver`` in ``root``, which lies at ``path`` on the host.
 
     Satisfies :class:`layerscope.stores.base.Store`, and the abilities ``TellsOfRoot``, ``CountsImages``,
-    ``SharesStorage``,
+    ``SharesStorage``, ``Claims``, ``Removals``,
     ``TwoRoots`` and ``SeveralRoots``.
     """
 
@@ -71,7 +77,7 @@ class PodmanStore:
         self.path = path
         self.driver = driver
         self.others, self._others_told = find_others(path)
-        self._rootless = rootless
+        self.rootless = rootless
 
     # ------------------------------------------------------------------ what a store answers
     def images(self) -> tuple[Image, ...]:
@@ -157,13 +163,36 @@ class PodmanStore:
         record = self.container_list.records.get(container.id)
         return folder.enter(container.id).path, record.path if record else f"{folder.path}/containers.json"
 
+    def owner_maps(self) -> Mapping[CacheID, OwnerMap]:
+        """How owners are shifted in layers whose record says so: those of containers in a user namespace of their own.
+
+        In a rootless root the IDs on the outer side are those in the namespace that the engine works in.
+        """
+        return {
+            layer.id: OwnerMap(_ranges(layer.user_map), _ranges(layer.group_map))
+            for layer in self.stored_layers.by_id.values()
+            if layer.id_map
+        }
+
     def facts(self) -> StoreFacts:
         """What there is beside images, containers and layers."""
         return whole.facts(self)
 
+    def claimed_trees(self) -> tuple[ClaimedTree, ...]:
+        """The root, with everything that a record, a database or a mount claims in it; records are read anew."""
+        from layerscope.stores.podman.claims import podman_tree
+
+        return (podman_tree(self.root, self.path, self.rootless),)
+
+    def removable(self, ledger: Ledger) -> Removable:
+        """What podman could remove of this driver's world, and what keeps each part."""
+        from layerscope.stores.podman.removable import removable
+
+        return removable(self, ledger)
+
     def daemon(self) -> Daemon:
         """Whether containers of this root run here now."""
-        return whole.daemon(self.path, self._rootless)
+        return whole.daemon(self.path, self.rootless)
 
     @property
     def layer_root(self) -> Directory:
@@ -286,3 +315,11 @@ class PodmanStore:
     @cached_property
     def _volumes(self) -> tuple[tuple[Volume, ...], tuple[Problem, ...]]:
         return read_volumes(self.root, self.path, self.libpod)
+
+
+def _ranges(recorded: tuple[IDMap, ...]) -> Ranges:
+    return sound_ranges(
+        OwnerRange(one.container_id, one.host_id, one.size)
+        for one in recorded
+        if one.container_id is not None and one.host_id is not None and one.size is not None
+    )

@@ -71,10 +71,11 @@ def _features(store: PodmanStore) -> Iterator[str]:
         yield f"was last used at {shown(recorded, 200)}"
     if store.has_mount_program:
         yield "fuse-overlayfs: marks of several kinds, changes are told by comparison"
-    yield from _maps("layers whose owners are shifted", (one.id_map for one in layers))
+    side = "in the engine's namespace" if store.rootless else "on disk"
+    yield from _maps("layers whose owners are shifted", side, (one.id_map for one in layers))
     records = [record.fields for record in store.container_list.records.values()]
     maps = (tuple(one for one in (*(own.uidmap or ()), *(own.gidmap or ())) if one) for own in records)
-    yield from _maps("containers in a user namespace", maps)
+    yield from _maps("containers in a user namespace", side, maps)
     yield from _counted("layers pulled in parts (no diff ID)", (one for one in layers if one.raw.get("toc-digest")))
     yield from _counted("volatile layers", (one for one in layers if one.volatile))
     yield from _counted("lists of manifests", (one for one in store.stored_images if one.is_list))
@@ -87,7 +88,7 @@ def _features(store: PodmanStore) -> Iterator[str]:
         yield f"pods: {_some(sorted(names))}"
 
 
-def _maps(what: str, maps: Iterable[tuple[IDMap, ...]]) -> Iterator[str]:
+def _maps(what: str, side: str, maps: Iterable[tuple[IDMap, ...]]) -> Iterator[str]:
     """Each way in which owners are shifted for a user namespace, and how many things it is of."""
     found: dict[str, int] = {}
     for one in maps:
@@ -95,7 +96,7 @@ def _maps(what: str, maps: Iterable[tuple[IDMap, ...]]) -> Iterator[str]:
             text = ", ".join(dict.fromkeys(map(_map_text, one)))
             found[text] = found.get(text, 0) + 1
     for text, count in sorted(found.items())[:_LISTED]:
-        yield f"{count} {what} (ID there:ID on disk:count {text})"
+        yield f"{count} {what} (ID there:ID {side}:count {text})"
 
 
 def _map_text(one: IDMap) -> str:
