@@ -1,7 +1,8 @@
 """Names in all levels of many stacks: each directory of a layer is read once, answers come sorted, as they are found.
 
 What only ``lstat``, attributes or a comparison with the levels below can tell is asked of those entries whose names
-fit, cheapest first.
+fit, cheapest first. Most files lie in one level only and have no attributes: those of one directory come as a
+:class:`Run`, without a value for each.
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ import os
 import stat as modes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from layerscope.analysis.stored_copies import Copy, Folder, Held, Strand, folder_of, stats_in, walk
+from layerscope.analysis.sightings import Outlook, Sighting, as_of, outlooks_of, replaces, sightings_of, state_of_new
+from layerscope.analysis.stored_copies import Folder, folder_of, stats_in, walk_runs
+from layerscope.hostfs import Directory
+from layerscope.hostfs.attributes import names_with_xattrs
+from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.entry import Entry, EntryState, file_type
-from layerscope.model.found import Wanted
+from layerscope.model.found import FoundRow, Wanted
 from layerscope.model.level import Level
-from layerscope.overlay.merged import MergedDirectory
+from layerscope.overlay.part import MarkedKind, Part
 from layerscope.overlay.provenance import describe
 from layerscope.overlay.view import MergedView
 
 _CAPABILITY = "security.capability"
 _WHITEOUT = "whiteout"
+_TYPE = 0o170000
+_TOGETHER = 512
 _OF_KIND = {"d": {"dir"}, "f": {"file"}, "l": {"symlink"}, "o": {"char", "block", "fifo", "socket"}, "w": {_WHITEOUT}}
 
 
@@ -37,15 +45,51 @@ class Hit:
     gone: bool
 
 
-@dataclass(slots=True)
-class _Sighting:
-    """A copy and the strands that have it; the first of them says what hides it."""
+class Run(NamedTuple):
+    """Files, symlinks and other entries of one directory that differ by name, ``lstat`` and target only, in order.
 
-    copy: Copy
-    strand: Strand
+    They are seen and hidden alike, and have no extended attributes (or nobody asked). ``stacks`` and ``gone`` as in
+    :class:`Hit`.
+    """
+
+    folder: str
+    rows: list[FoundRow]
+    level: int
+    state: EntryState
+    hidden_by: int | None
+    chain_id: ChainID | None
+    cache_id: CacheID | None
     stacks: tuple[int, ...]
     gone: bool
-    hidden_by: int | None
+    xattrs: bool
+
+    def hits(self) -> Iterator[Hit]:
+        """The entries, one by one."""
+        for name, stat, target in self.rows:
+            yield Hit(
+                Entry(
+                    f"{self.folder}/{name}" if self.folder else name,
+                    name,
+                    stat,
+                    self.level,
+                    self.state,
+                    self.hidden_by is not None,
+                    self.hidden_by,
+                    target=target,
+                    chain_id=self.chain_id,
+                    cache_id=self.cache_id,
+                    xattrs={} if self.xattrs else None,
+                ),
+                self.stacks,
+                self.gone,
+            )
+
+
+class _Look(NamedTuple):
+    """What some names of one directory are, and those that may have attributes."""
+
+    stats: dict[str, os.stat_result | None]
+    special: frozenset[str]
 
 
 def find_entries(
@@ -62,87 +106,217 @@ def find_entries(
         xattrs: Also all extended attributes of each.
         levels: Of each stack the levels by number, for chain and cache IDs.
     """
-    types = wanted.types
-    for folder, name in walk(folder_of(views), wanted.select):
-        for sighting in _sightings(folder, name, wanted):
-            kind = sighting.copy.kind
-            if types and not types & _OF_KIND[kind]:
+    for found in find_runs(views, wanted, xattrs, levels):
+        if isinstance(found, Run):
+            yield from found.hits()
+        else:
+            yield found
+
+
+def find_runs(
+    views: Sequence[MergedView],
+    wanted: Wanted,
+    xattrs: bool = False,
+    levels: Sequence[Mapping[int, Level]] | None = None,
+) -> Iterator[Run | Hit]:
+    """As :func:`find_entries`, what lies together in one piece."""
+    searches: list[_Search] = []  # in the directories that aren't finished, each in the one before
+    for folder, names in walk_runs(folder_of(views), wanted.select):
+        while searches and not searches[-1].is_around(folder):
+            searches.pop()
+        if not searches or searches[-1].folder is not folder:
+            searches.append(_Search(folder, wanted, xattrs, levels))
+        yield from searches[-1].found(names)
+
+
+class _Search:
+    """The search in one directory."""
+
+    def __init__(
+        self, folder: Folder, wanted: Wanted, xattrs: bool, levels: Sequence[Mapping[int, Level]] | None
+    ) -> None:
+        self.folder = folder
+        self._wanted = wanted
+        self._xattrs = xattrs
+        self._levels = levels
+        self._checks = replace(wanted, deleted=False, visible=False, states=frozenset()) != Wanted(wanted.select)
+        self._listings = list(folder.listings())
+        self._of_several: set[str] = set()
+        if len(self._listings) > 1:
+            seen: set[str] = set()
+            for _, listing in self._listings:
+                self._of_several |= seen & listing.keys()
+                seen.update(listing)
+        self._outlooks: dict[int, Outlook] | None = None
+        self._patterns: dict[tuple[MarkedKind | None, ...], list[Sighting]] = {}
+
+    def is_around(self, folder: Folder) -> bool:
+        """Whether ``folder`` is this directory or below it."""
+        path = self.folder.path
+        return folder is self.folder or not path or folder.path.startswith(f"{path}/")
+
+    def found(self, names: list[str]) -> Iterator[Run | Hit]:
+        """What there is of these names, which are in order."""
+        for first in range(0, len(names), _TOGETHER):
+            yield from self._found(names[first : first + _TOGETHER])
+
+    def _found(self, names: list[str]) -> Iterator[Run | Hit]:
+        looks: dict[int, _Look] = {}
+        alone: list[str] = []
+        part: Part | None = None
+        several, listings, types = self._of_several, self._listings, self._wanted.types
+        for name in names:
+            here: Part | None = None
+            if name not in several:
+                for here, listing in listings:  # noqa: B007 - the one that has it
+                    if name in listing:
+                        break
+                kind = listing[name]
+                if kind in ("d", "w"):
+                    here = None
+                elif types and not types & _OF_KIND[kind]:
+                    continue
+            if here is not part and part is not None:
+                yield from self._alone(part, alone)
+                alone = []
+            part = here
+            if here is not None:
+                alone.append(name)
+            else:
+                yield from self._one(name, names, looks)
+        if part is not None:
+            yield from self._alone(part, alone)
+
+    def _one(self, name: str, names: list[str], looks: dict[int, _Look]) -> Iterator[Run | Hit]:
+        """The copies of a name, each looked at by itself; ``looks`` are those at all of ``names``."""
+        wanted = self._wanted
+        for sighting in self._sightings(name):
+            kind, part = sighting.copy.kind, sighting.part
+            if wanted.types and not wanted.types & _OF_KIND[kind]:
                 continue
-            level = None if levels is None else levels[sighting.stacks[0]].get(sighting.copy.part.level)
-            hit = _hit(folder, name, sighting, wanted, xattrs, level)
-            if hit is not None:
-                yield hit
-
-
-def _sightings(folder: Folder, name: str, wanted: Wanted) -> list[_Sighting]:
-    """The copies of a name, each once, higher levels first."""
-    found: dict[int, _Sighting] = {}
-    for strand in folder.strands:
-        copies = folder.copies(strand, name)
-        if not copies:
-            continue
-        gone = copies[0].kind == "w" or copies[0].hider is not None
-        for copy in copies:
-            hidden_by = copy.hider.level if copy.hider else copy.part.level if copy.kind == "w" else None
-            if (wanted.deleted and (not gone or copy.kind == "w")) or (wanted.visible and hidden_by is not None):
+            look = looks.get(id(part))
+            if look is None:
+                look = looks[id(part)] = self._look(part, sighting.strand.view, names)
+            stat = look.stats.get(name) or _stat(sighting, name)
+            if stat is None or not _fits(part, stat, kind == "w", name, wanted):
                 continue
-            known = found.get(id(copy.part))
-            if known is None:
-                found[id(copy.part)] = _Sighting(copy, strand, strand.stacks, gone, hidden_by)
+            if kind == "w":
+                if not wanted.states or EntryState.WHITEOUT in wanted.states:
+                    yield self._run(sighting, EntryState.WHITEOUT, [(name, stat, None)])
                 continue
-            known.stacks = tuple(sorted((*known.stacks, *strand.stacks)))
-            known.gone = known.gone and gone
-            if hidden_by is None:
-                known.hidden_by = None
-    return sorted(found.values(), key=lambda one: (-one.copy.part.level, one.stacks))
+            plain = self._xattrs and name not in look.special
+            if kind != "d" and (plain or not self._xattrs) and not replaces(self.folder, name, sighting):
+                state = state_of_new(part, sighting.strand)
+                if not wanted.states or state in wanted.states:
+                    yield self._run(sighting, state, [(name, stat, _target(part, name) if kind == "l" else None)])
+                continue
+            entry = self._described(name, sighting, plain)
+            if entry is None or (wanted.states and entry.state not in wanted.states):
+                continue
+            if plain and entry.state is not None:
+                yield self._run(sighting, entry.state, [(name, entry.stat, entry.target)])
+            else:
+                yield self._hit(entry, sighting)
 
+    def _sightings(self, name: str) -> list[Sighting]:
+        """The copies of a name. What isn't a directory is hidden as all are that the same levels have."""
+        pattern = tuple([listing.get(name) for _, listing in self._listings])
+        if "d" in pattern:
+            return sightings_of(self.folder, name, self._wanted)
+        found = self._patterns.get(pattern)
+        if found is None:
+            found = self._patterns[pattern] = sightings_of(self.folder, name, self._wanted)
+        return found
 
-def _hit(
-    folder: Folder, name: str, sighting: _Sighting, wanted: Wanted, xattrs: bool, level: Level | None
-) -> Hit | None:
-    """A sighting as an entry, None if it doesn't fit after all."""
-    copy = sighting.copy
-    part = copy.part
-    stat = _stat(sighting, name)
-    if stat is None or not _fits(copy, name, stat, wanted):
-        return None
-    chain_id, cache_id = (None, None) if level is None else (level.chain_id, level.cache_id)
-    hidden_by = sighting.hidden_by
-    hidden = hidden_by is not None
-    state: EntryState | None = None
-    if copy.kind == "w":
-        state = EntryState.WHITEOUT
-    elif copy.kind in ("f", "o") and not xattrs and not _replaces(folder, name, sighting):
-        state = EntryState.PLAIN if part.level == sighting.strand.view.base else EntryState.ADDED
-    if state is not None:  # nothing has to be compared
-        if wanted.states and state not in wanted.states:
+    def _look(self, part: Part, view: MergedView, names: list[str]) -> _Look:
+        """What ``lstat`` says of the names that ``part`` has, and which have attributes; few are wanted: of none."""
+        if self._wanted.deleted or self._wanted.visible:
+            return _Look({}, frozenset(names))
+        listing = self.folder.listing(part)
+        here = [name for name in names if name in listing]
+        stats = dict(zip(here, stats_in(view, part, here), strict=True))
+        asked = [name for name in here if listing[name] != "w"] if self._xattrs else []
+        return _Look(stats, with_attributes(part, asked) if asked else frozenset())
+
+    def _described(self, name: str, sighting: Sighting, plain: bool) -> Entry | None:
+        """A copy as an entry, compared with what it replaces; None if it vanished. ``plain``: it has no attributes."""
+        if sighting.as_of is None:
+            sighting.as_of = as_of(self.folder, sighting)
+        try:
+            return describe(sighting.as_of, name, xattrs=self._xattrs and not plain)
+        except OSError:
             return None
-        path = folder.path_of(name)
-        attributes: dict[str, bytes] | None = {} if xattrs else None
-        entry = Entry(
-            path,
-            name,
-            stat,
-            part.level,
-            state,
-            hidden,
-            hidden_by,
-            chain_id=chain_id,
-            cache_id=cache_id,
-            xattrs=attributes,
-        )
+
+    def _hit(self, entry: Entry, sighting: Sighting) -> Hit:
+        level = self._level(sighting.stacks, sighting.part)
+        chain_id, cache_id = (None, None) if level is None else (level.chain_id, level.cache_id)
+        by = sighting.hidden_by
+        xattrs = {} if self._xattrs and entry.xattrs is None else entry.xattrs
+        entry = replace(entry, hidden=by is not None, hidden_by=by, chain_id=chain_id, cache_id=cache_id, xattrs=xattrs)
         return Hit(entry, sighting.stacks, sighting.gone)
+
+    def _level(self, stacks: tuple[int, ...], part: Part) -> Level | None:
+        return None if self._levels is None else self._levels[stacks[0]].get(part.level)
+
+    def _alone(self, part: Part, names: list[str]) -> Iterator[Run | Hit]:
+        """Names that only ``part`` holds, none of them a directory or a mark."""
+        if self._outlooks is None:
+            self._outlooks = outlooks_of(self.folder, self._wanted)
+        outlook = self._outlooks.get(id(part))
+        if outlook is None:
+            return
+        state = state_of_new(part, outlook.strand)
+        if self._wanted.states and state not in self._wanted.states:
+            return
+        special = with_attributes(part, names) if self._xattrs else frozenset()
+        rows: list[FoundRow] = []
+        for name, stat in zip(names, stats_in(outlook.strand.view, part, names), strict=True):
+            if name in special:
+                if rows:
+                    yield self._run(outlook, state, rows)
+                    rows = []
+                yield from self._one(name, [name], {})
+            elif stat is not None and (not self._checks or _fits(part, stat, False, name, self._wanted)):
+                target = _target(part, name) if stat.st_mode & _TYPE == modes.S_IFLNK else None
+                rows.append((name, stat, target))
+        if rows:
+            yield self._run(outlook, state, rows)
+
+    def _run(self, seen: Outlook | Sighting, state: EntryState, rows: list[FoundRow]) -> Run:
+        level = self._level(seen.stacks, seen.part)
+        return Run(
+            self.folder.path,
+            rows,
+            seen.part.level,
+            state,
+            seen.hidden_by,
+            None if level is None else level.chain_id,
+            None if level is None else level.cache_id,
+            seen.stacks,
+            seen.gone,
+            self._xattrs,
+        )
+
+
+def with_attributes(part: Part, names: Sequence[str]) -> frozenset[str]:
+    """Those of some names that have extended attributes, or may have: nobody knows of what can't be looked at."""
+    directory = part.directory
+    if isinstance(directory, Directory):
+        try:
+            return names_with_xattrs(directory, names)
+        except OSError:
+            return frozenset(names)
+    return frozenset(names)
+
+
+def _target(part: Part, name: str) -> str | None:
     try:
-        entry = describe(_as_of(folder, sighting), name, xattrs=xattrs)
+        return part.directory.readlink(name)
     except OSError:
-        return None  # it vanished
-    if wanted.states and entry.state not in wanted.states:
         return None
-    entry = replace(entry, hidden=hidden, hidden_by=hidden_by, chain_id=chain_id, cache_id=cache_id)
-    return Hit(entry, sighting.stacks, sighting.gone)
 
 
-def _stat(sighting: _Sighting, name: str) -> os.stat_result | None:
+def _stat(sighting: Sighting, name: str) -> os.stat_result | None:
     part = sighting.copy.part
     if sighting.copy.kind != "w":
         return stats_in(sighting.strand.view, part, (name,))[0]
@@ -152,9 +326,9 @@ def _stat(sighting: _Sighting, name: str) -> os.stat_result | None:
         return None
 
 
-def _fits(copy: Copy, name: str, stat: os.stat_result, wanted: Wanted) -> bool:
+def _fits(part: Part, stat: os.stat_result, removes: bool, name: str, wanted: Wanted) -> bool:
     mode = stat.st_mode
-    kind = _WHITEOUT if copy.kind == "w" else file_type(mode)
+    kind = _WHITEOUT if removes else file_type(mode)
     if wanted.types and kind not in wanted.types:
         return False
     least, most = wanted.sizes
@@ -168,27 +342,7 @@ def _fits(copy: Copy, name: str, stat: os.stat_result, wanted: Wanted) -> bool:
         return False
     if wanted.capabilities:
         try:
-            return modes.S_ISREG(mode) and copy.kind != "w" and copy.part.directory.xattr(_CAPABILITY, name) is not None
+            return modes.S_ISREG(mode) and not removes and part.directory.xattr(_CAPABILITY, name) is not None
         except OSError:  # it vanished
             return False
     return True
-
-
-def _below(sighting: _Sighting) -> Iterator[Held]:
-    """The directories that the view had below a copy's own when its level was made, top first."""
-    held = sighting.strand.held
-    for lower in held[held.index(sighting.copy.held) + 1 :]:
-        if lower.barrier is not None:
-            return
-        yield lower
-
-
-def _replaces(folder: Folder, name: str, sighting: _Sighting) -> bool:
-    """Whether a level below may have something of that name: then only a comparison tells what was done to it."""
-    return any(folder.listing(lower.part).get(name) is not None for lower in _below(sighting))
-
-
-def _as_of(folder: Folder, sighting: _Sighting) -> MergedDirectory:
-    """The merged directory as it was after the level of a copy."""
-    parts = (sighting.copy.part, *(lower.part for lower in _below(sighting)))
-    return MergedDirectory(sighting.strand.view, folder.path, parts)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from layerscope.formats.gotime import parse_rfc3339
-from layerscope.hostfs.walk import inodes_below
+from layerscope.hostfs.walk import apparent_bytes
 from layerscope.model.change import Change, ChangeKind
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, ImageID
@@ -29,7 +29,7 @@ def walked_size(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: Fal
 
     When ``cancelled`` says so the walk ends, and its result means nothing.
     """
-    return sum(stat.st_size for _, _, stat in inodes_below(top, cancelled))
+    return apparent_bytes(top, cancelled)
 
 
 def changed_size(changes: Iterable[Change]) -> int:

@@ -115,6 +115,11 @@ class Folder:
         """The names that are a directory in any level."""
         return {name for listing in self._listings.values() for name, kind in listing.items() if kind == "d"}
 
+    def listings(self) -> Iterable[tuple[Part, Mapping[str, MarkedKind]]]:
+        """Every directory that any strand has here, once, with what it holds."""
+        parts = {id(held.part): held.part for strand in self.strands for held in strand.held}
+        return ((part, self._listings[key]) for key, part in parts.items())
+
     def listing(self, part: Part) -> Mapping[str, MarkedKind]:
         """What one of the directories holds."""
         return self._listings[id(part)]
@@ -243,33 +248,33 @@ Select = Callable[[str, Collection[str]], Iterable[str]]
 """Which names of a directory (given by its path) are wanted."""
 
 
-def walk(top: Folder, select: Select) -> Iterator[tuple[Folder, str]]:
-    """The wanted names below ``top``, each with its directory, in the order of the whole paths' bytes: ``a``, ``a-b``,
-    ``a/b``. Every directory is entered, wanted or not.
+def walk_runs(top: Folder, select: Select) -> Iterator[tuple[Folder, list[str]]]:
+    """The wanted names below ``top``, with their directory, in the order of the whole paths' bytes: ``a``, ``a-b``,
+    ``a/b``. Every directory is entered, wanted or not; names between which none is come together.
 
     No recursion: depth costs no stack.
     """
     pending = [(top, _steps(top, select))]
     while pending:
         folder, steps = pending[-1]
+        run: list[str] = []
+        while steps and not steps[-1].endswith("/"):
+            run.append(steps.pop())
+        if run:
+            yield folder, run
         if not steps:
             pending.pop()
             continue
-        key = steps.pop()
-        if not key.endswith(b"/"):
-            yield folder, os.fsdecode(key)
-            continue
-        child = folder.child(os.fsdecode(key[:-1]))
+        child = folder.child(steps.pop()[:-1])
         if child is not None:
             pending.append((child, _steps(child, select)))
 
 
-def _steps(folder: Folder, select: Select) -> list[bytes]:
+def _steps(folder: Folder, select: Select) -> list[str]:
     """The wanted names of a directory, and those of all directories once more with a slash, last first."""
-    keys = [os.fsencode(name) for name in select(folder.path, folder.names())]
-    keys += [os.fsencode(name) + b"/" for name in folder.folders()]
-    keys.sort(reverse=True)
-    return keys
+    names = [*select(folder.path, folder.names()), *(f"{name}/" for name in folder.folders())]
+    names.sort(key=None if "".join(names).isascii() else os.fsencode, reverse=True)
+    return names
 
 
 def walk_folders(top: Folder) -> Iterator[Folder]:

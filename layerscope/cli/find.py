@@ -21,6 +21,7 @@ from layerscope.model.entry import EntryState
 
 if TYPE_CHECKING:
     from layerscope.model.found import FoundEntry
+    from layerscope.services.find import Search
 
 _LETTERS = {
     "f": "file",
@@ -95,12 +96,27 @@ def find(
     )
     with options.session() as session:
         subject = None if ref is None else find_subject(session, ref)
-        search = Search(session, subject, wanted, xattrs=options.json)
+        search = Search(session, subject, wanted, details=options.json)
         if options.json:
-            out.array(map(_shape, search.hits()))
+            out.array_of_texts(_texts(search, out.terminal))
         else:
             out.lines(_lines(search.hits(), out))
         return exit_code([*search.problems, *session.problems()])
+
+
+def _texts(search: Search, terminal: bool) -> Iterator[str]:
+    """The elements of the answer as JSON, many in one text where they lie together."""
+    from layerscope.cli.render.document import element_text
+    from layerscope.cli.render.found_json import run_text
+    from layerscope.model.found import FoundRun
+
+    for found in search.runs():
+        if not isinstance(found, FoundRun):
+            yield element_text(_shape(found), terminal)
+        elif terminal or (text := run_text(found)) is None:
+            yield from (element_text(_shape(one), terminal) for one in found.entries())
+        else:
+            yield text
 
 
 def _shape(found: FoundEntry) -> json.Shape:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.entry import Entry, EntryState
+
+FoundRow = tuple[str, os.stat_result, str | None]
+"""Name, ``lstat`` and, of a symlink, the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +50,43 @@ class FoundEntry:
     ref: str
     holders: tuple[str, ...]
     gone: bool
+
+
+class FoundRun(NamedTuple):
+    """Stored copies of one directory that differ by name, ``lstat`` and target only; none has extended attributes.
+
+    ``folder`` has no leading slash. ``ref`` ends where their paths begin ("" as in :class:`FoundEntry`). ``links`` are
+    the first names, by theirs, of those in view that are later names of one inode.
+    """
+
+    folder: str
+    rows: list[FoundRow]
+    links: Mapping[str, str]
+    level: int
+    state: EntryState
+    hidden_by: int | None
+    chain_id: ChainID | None
+    cache_id: CacheID | None
+    ref: str
+    holders: tuple[str, ...]
+    gone: bool
+
+    def entries(self) -> Iterator[FoundEntry]:
+        """The copies, one by one."""
+        for name, stat, target in self.rows:
+            path = f"{self.folder}/{name}" if self.folder else name
+            entry = Entry(
+                path,
+                name,
+                stat,
+                self.level,
+                self.state,
+                self.hidden_by is not None,
+                self.hidden_by,
+                target=target,
+                link_to=self.links.get(name),
+                chain_id=self.chain_id,
+                cache_id=self.cache_id,
+                xattrs={},
+            )
+            yield FoundEntry(entry, f"{self.ref}{path}" if self.ref else "", self.holders, self.gone)

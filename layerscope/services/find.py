@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
-from layerscope.analysis.find import Hit, find_entries
+from layerscope.analysis.find import Hit, Run, find_runs
+from layerscope.analysis.hard_links import HardLinks
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape
-from layerscope.model.found import FoundEntry, Wanted
+from layerscope.model.entry import Entry
+from layerscope.model.found import FoundEntry, FoundRun, Wanted
 from layerscope.model.problem import Problem
 from layerscope.model.subject import Subject
 from layerscope.services.faults import told
@@ -75,11 +79,16 @@ def _path_glob(pattern: str) -> str:
 class Search:
     """One search over a root; :attr:`problems` gathers what could not be read while :meth:`hits` is used."""
 
-    def __init__(self, session: Session, subject: Subject | None, wanted: Wanted, xattrs: bool = False) -> None:
-        """``subject``: the one stack to look through, up to its cut; None: all layers."""
+    def __init__(self, session: Session, subject: Subject | None, wanted: Wanted, details: bool = False) -> None:
+        """``subject``: the one stack to look through, up to its cut; None: all layers.
+
+        ``details``: also attributes, and the first names of files with several links.
+        """
         self._session = session
         self._wanted = wanted
-        self._xattrs = xattrs
+        self._details = details
+        self._links: dict[int, HardLinks] = {}
+        self._holders: dict[tuple[int, ...], tuple[int, tuple[str, ...]]] = {}
         self._stacks = [stack_of(session, subject)] if subject is not None else list(all_stacks(session))
 
     @property
@@ -93,15 +102,70 @@ class Search:
         Raises:
             LayerscopeError: the root can no longer be read.
         """
+        for found in self.runs():
+            if isinstance(found, FoundRun):
+                yield from found.entries()
+            else:
+                yield found
+
+    def runs(self) -> Iterator[FoundRun | FoundEntry]:
+        """As :meth:`hits`, what lies together in one piece."""
         views = [stack.view for stack in self._stacks]
         with told("cannot look through the layers"):
             levels = [stack.levels for stack in self._stacks]
-            for hit in find_entries(views, self._wanted, self._xattrs, levels):
-                yield self._joined(hit)
+            for found in find_runs(views, self._wanted, self._details, levels):
+                yield self._run(found) if isinstance(found, Run) else self._joined(found)
+
+    def _run(self, run: Run) -> FoundRun:
+        named, holders = self._known(run.stacks)
+        stack = self._stacks[named]
+        links: dict[str, str] = {}
+        if self._details and run.hidden_by is None:
+            for name, stat, _ in run.rows:
+                if stat.st_nlink > 1:
+                    first = self._first_name(named, run.level, stat)
+                    if first is not None and first != (f"{run.folder}/{name}" if run.folder else name):
+                        links[name] = first
+        return FoundRun(
+            run.folder,
+            run.rows,
+            links,
+            run.level,
+            run.state,
+            run.hidden_by,
+            run.chain_id,
+            run.cache_id,
+            f"{stack.ref}@{run.level}:/" if stack.ref else "",
+            holders,
+            run.gone,
+        )
 
     def _joined(self, hit: Hit) -> FoundEntry:
         entry = hit.entry
-        stacks = [self._stacks[number] for number in hit.stacks]
-        named = next((stack for stack in stacks if stack.ref), stacks[0])
-        ref = f"{named.ref}@{entry.level}:/{entry.path}" if named.ref else ""
-        return FoundEntry(entry, ref, tuple(stack.shown for stack in stacks), hit.gone)
+        named, holders = self._known(hit.stacks)
+        stack = self._stacks[named]
+        if self._details:
+            entry = self._linked(named, entry)
+        ref = f"{stack.ref}@{entry.level}:/{entry.path}" if stack.ref else ""
+        return FoundEntry(entry, ref, holders, hit.gone)
+
+    def _known(self, stacks: tuple[int, ...]) -> tuple[int, tuple[str, ...]]:
+        """That of some stacks which stands for them, the first that other verbs can be told of; and what all are."""
+        known = self._holders.get(stacks)
+        if known is None:
+            named = next((number for number in stacks if self._stacks[number].ref), stacks[0])
+            known = self._holders[stacks] = named, tuple(self._stacks[number].shown for number in stacks)
+        return known
+
+    def _linked(self, stack: int, entry: Entry) -> Entry:
+        """An entry, with ``link_to`` if it is in view and not the first name of its inode there."""
+        if entry.hidden or entry.stat.st_nlink < 2:
+            return entry
+        first = self._first_name(stack, entry.level, entry.stat)
+        return entry if first is None or first == entry.path else replace(entry, link_to=first)
+
+    def _first_name(self, stack: int, level: int, stat: os.stat_result) -> str | None:
+        links = self._links.get(stack)
+        if links is None:
+            links = self._links[stack] = HardLinks(self._stacks[stack].view)
+        return links.first_name(level, stat)
