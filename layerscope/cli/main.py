@@ -55,6 +55,8 @@ VERBS = {
     "waste": Verb("waste", "waste", "Bytes stored for nothing, by cause, with the command and the remedy."),
     "df": Verb("df", "df", "Where every byte is: each in one class, with its owner; the sum is du's."),
     "reclaim": Verb("reclaim", "reclaim", "What comes back if things go, and what keeps the rest."),
+    "scan": Verb("scan", "scan", "Everything that a root holds, in one file; what grew is told by diff-scan."),
+    "diff-scan": Verb("scan", "diff_scan", "What grew between two scans: by class, by owner, path by path."),
     "ls": Verb("files", "ls", "A directory of the merged view, with the layer of each entry."),
     "cat": Verb("files", "cat", "The bytes of a file, or of the copy that one layer holds."),
     "extract": Verb("files", "extract", "Copy files out of the root."),
@@ -113,11 +115,11 @@ class Verbs(click.Group):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-        """Verbs, options, and folders for what looks like a path."""
+        """Verbs, options, and files and folders for what looks like a path."""
         from click.shell_completion import CompletionItem
 
         if incomplete[:1] in ("/", ".", "~"):
-            return [CompletionItem(incomplete, type="dir")]
+            return [CompletionItem(incomplete, type="file")]
         verbs = [CompletionItem(name, help=v.summary) for name, v in VERBS.items() if name.startswith(incomplete)]
         return verbs + click.Command.shell_complete(self, ctx, incomplete)
 

@@ -134,5 +134,6 @@ VERBS: list[tuple[str, ...]] = [
     ("df", "--json"),
     ("df", "--docker"),
     ("reclaim", CONTAINER),
+    ("scan", "-o", "/dev/null", "--json"),
     ("export", CONTAINER),
 ]
