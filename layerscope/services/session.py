@@ -32,9 +32,14 @@ if TYPE_CHECKING:
     from layerscope.drivers import Driver
     from layerscope.model.blame import Blame
     from layerscope.model.change import Change
+    from layerscope.model.diagnosis import Diagnosis
     from layerscope.model.entry import Entry
+    from layerscope.model.ledger import Ledger
     from layerscope.model.owner import Owner
+    from layerscope.model.reclaim import Reclaim
+    from layerscope.model.verdict import Verdict
     from layerscope.overlay import MergedView
+    from layerscope.services.waste import SubjectWaste
 
 _Thing = TypeVar("_Thing", Image, Container)
 
@@ -309,6 +314,38 @@ class Session:
 
         return owners(self.contents, thing)
 
+    # ------------------------------------------------------------------ of the whole root
+    def ledger(self) -> Ledger:
+        """Every byte of the root in exactly one class, measured anew. See :func:`layerscope.services.ledger.ledger`."""
+        from layerscope.services.ledger import ledger
+
+        return ledger(self)
+
+    def reclaim(self, *things: str, wanted: int | None = None) -> Reclaim:
+        """What comes back if things go, or what to remove for ``wanted`` bytes. See ``services.reclaim.reclaim``."""
+        from layerscope.services.reclaim import reclaim
+
+        return reclaim(self, things, wanted)
+
+    def verify(self, subject: Subject | None = None, *, deep: bool = False) -> Iterator[Verdict]:
+        """All layers, or those of one image or container, against their records. See ``services.verify.verify``."""
+        from layerscope.services.verify import verify
+
+        return verify(self, subject, deep=deep)
+
+    def doctor(self) -> list[Diagnosis]:
+        """Every damaged or inconsistent thing, the gravest first. See ``services.doctor.examine``."""
+        from layerscope.services.doctor import examine
+
+        return examine(self)
+
+    def waste(self, subject: Subject) -> SubjectWaste:
+        """What an image or a container stores and nobody sees; to be closed. See ``services.waste.waste_of``."""
+        from layerscope.services.waste import waste_of
+
+        return waste_of(self, subject)
+
+    # ------------------------------------------------------------------ bytes out of it
     def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
         """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""
         from layerscope.services.export import export_tar

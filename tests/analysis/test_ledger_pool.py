@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pty
 import signal
@@ -48,12 +49,13 @@ def test_interrupting_ends_every_process(root: Path) -> None:
         if len(during) > len(before):
             raise KeyboardInterrupt
 
+    gc.collect()  # other tests' descriptors go with what held them
     descriptors = len(os.listdir("/proc/self/fd"))
     with open_root(root) as session, pytest.raises(KeyboardInterrupt):
         ledger(session, workers=3, counted=interrupted)
     assert len(during) > len(before)
     assert children() == before
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_what_is_counted_is_told_as_it_grows(root: Path) -> None:
@@ -69,7 +71,8 @@ def test_what_is_counted_is_told_as_it_grows(root: Path) -> None:
 def test_an_interruption_at_the_terminal_is_quiet(root: Path, tmp_path: Path) -> None:
     """Ctrl-C goes to everything in the foreground: the program ends with 130, and no process of its says a word."""
     slow = (
-        "import sys, time, layerscope.services.ledger as service\n"
+        "import signal, sys, time, layerscope.services.ledger as service\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it\n"
         "from layerscope.cli.main import run\n"
         "real = service.walk\n"
         "def walk(trees, mounts, workers, cancelled, counted, kept):\n"
