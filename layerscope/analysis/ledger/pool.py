@@ -22,9 +22,12 @@ from layerscope.hostfs import measure as measuring
 from layerscope.hostfs.measure import STAMP_BYTES, Check, Done, Sums, Task, Verdict
 
 _ALONE = 1500
-_BUDGET = 4000
-_OWN_BUDGET = 800
+_BUDGET = 2000
+_OWN_BUDGET = 200
 """Entries at a time in this process: workers wait for their next job while it measures."""
+_JOBS = 2
+_SMALL_JOB = 16 << 10
+"""Bytes of a job that is given to a worker at work: less than any pipe holds, so that neither waits for the other."""
 _WAIT_SECONDS = 0.1
 _SHARE = 64
 _MOST_WORKERS = 8
@@ -92,20 +95,28 @@ class Pool:
 
     def finish(self) -> None:
         """Do everything that was added, and what that adds."""
-        while self._waiting or self._unchecked or any(worker.busy for worker in self._workers):
+        while self._waiting or self._unchecked or any(worker.jobs for worker in self._workers):
             if self._cancelled():
                 raise Cancelled("measuring was given up")
             if not self._workers and self._wanted > 1 and max(self._counted, self._directories) >= _ALONE:
                 self._start()
             for worker in self._workers:
-                if not worker.busy:
-                    worker.give(*self._dealt(_SHARE), _BUDGET)
+                self._keep_at_work(worker)
             if not self._workers or (self._helps and (self._waiting or self._unchecked)):
                 self._add_up(*measuring.measure(*self._dealt(1), _OWN_BUDGET))
                 self._receive(0)
             else:
                 self._receive(_WAIT_SECONDS)
             self._tell(self._counted)
+
+    def _keep_at_work(self, worker: _Worker) -> None:
+        """Give a worker a job, and the one after it, so that it never waits."""
+        while worker.jobs < _JOBS and (self._waiting or self._unchecked):
+            tasks, checks = self._dealt(_SHARE)
+            if not worker.give(tasks, checks, _BUDGET):
+                self._waiting.extendleft(reversed(tasks))
+                self._unchecked.extendleft(reversed(checks))
+                break
 
     def _dealt(self, most: int) -> tuple[list[Task], list[Check]]:
         """What the next job is made of: a check, or up to ``most`` tasks and never more than a fair share of them."""
@@ -140,37 +151,48 @@ class Pool:
 
 
 class _Worker:
-    """One process. It has at most one job, so that neither side waits to write while the other does."""
+    """One process. ``jobs``: how many it was given and hasn't answered."""
 
     def __init__(self, program: str, roots: Sequence[int]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # an answer that lay in a buffer would not wake the selector
             pass_fds=tuple(roots),
             process_group=0,  # Ctrl-C is for this process, which then ends them all
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._input: IO[bytes] = self._process.stdin
         self.output: IO[bytes] = self._process.stdout
-        self.busy = False
+        self.jobs = 0
 
-    def give(self, tasks: list[Task], checks: list[Check], budget: int) -> None:
-        if not tasks and not checks:
-            return
+    def give(self, tasks: list[Task], checks: list[Check], budget: int) -> bool:
+        """Give it a job. False: that is too long for a worker which may be writing an answer itself."""
         data = marshal.dumps((tasks, checks, budget))
-        self._input.write(len(data).to_bytes(4, "big") + data)
-        self._input.flush()
-        self.busy = True
+        if self.jobs and len(data) > _SMALL_JOB:
+            return False
+        left = memoryview(len(data).to_bytes(4, "big") + data)
+        while left:
+            left = left[self._input.write(left) :]
+        self.jobs += 1
+        return True
 
     def result(self) -> Done:
-        head = self.output.read(4)
-        data = self.output.read(int.from_bytes(head, "big")) if len(head) == 4 else b""
-        if not data:
-            raise LayerscopeError("a process that measures files ended before its time")
-        self.busy = False
+        """Its oldest answer."""
+        data = self._read(int.from_bytes(self._read(4), "big"))
+        self.jobs -= 1
         done: Done = marshal.loads(data)
         return done
+
+    def _read(self, count: int) -> bytes:
+        data = self.output.read(count)
+        while len(data) < count:
+            more = self.output.read(count - len(data))
+            if not more:
+                raise LayerscopeError("a process that measures files ended before its time")
+            data += more
+        return data
 
     def end(self, at_once: bool) -> None:
         if at_once:
