@@ -25,10 +25,9 @@ _WORDS = {True: "ok", False: "CHANGED", None: "unknown"}
 @click.command("verify")
 @root_options(json=True)
 @click.argument("ref", type=RefType(), required=False)
-@click.option("--deep", is_flag=True, help="Metadata, links, attributes, flags and added files, too.")
-@click.option("--all-checksums", is_flag=True, help="With --deep: every file's recorded checksum; slow.")
+@click.option("--deep", is_flag=True, help="Metadata, links, attributes, flags, checksums and added files, too.")
 @click.option("-j", "--processes", type=click.IntRange(min=1), metavar="N", help="How many at once.")
-def verify(options: Options, ref: str | None, deep: bool, all_checksums: bool, processes: int | None) -> int:
+def verify(options: Options, ref: str | None, deep: bool, processes: int | None) -> int:
     """Check every layer, or those of REF: rebuilt from its record and its files, hashed, against its diff ID."""
     from layerscope.services.verify import verify as verdicts_of
 
@@ -36,9 +35,7 @@ def verify(options: Options, ref: str | None, deep: bool, all_checksums: bool, p
     failed = 0
     with options.session() as session, Progress("hashed") as progress:
         subject = None if ref is None else find_subject(session, ref)
-        found = verdicts_of(
-            session, subject, deep=deep, all_checksums=all_checksums, processes=processes, progress=progress.tell
-        )
+        found = verdicts_of(session, subject, deep=deep, processes=processes, progress=progress.tell)
 
         def counted() -> Iterator[Verdict]:
             nonlocal failed
@@ -86,7 +83,6 @@ def _shape(verdict: Verdict) -> dict[str, Any]:
         "bytes": verdict.size_bytes,
         "problems": [_problem(finding) for finding in verdict.findings],
         "more_problems": verdict.more,
-        "checksums_not_computed": verdict.unchecked,
     }
 
 

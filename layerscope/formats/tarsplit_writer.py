@@ -19,7 +19,7 @@ import json
 import re
 from typing import BinaryIO
 
-from layerscope.formats.crc64 import Crc64
+from fastcrc import crc64
 
 _REST_PIECE = 1 << 20
 _LINES = 256
@@ -47,7 +47,8 @@ class TarSplitWriter:
         self._short_escapes = short_escapes
         self._raw: list[bytes] = []
         self._position = 0
-        self._content: tuple[bytes, int, Crc64] | None = None
+        self._content: tuple[bytes, int] | None = None
+        self._crc = 0
 
     def raw(self, data: bytes) -> None:
         """Bytes of the tar that are no entry's content."""
@@ -59,7 +60,7 @@ class TarSplitWriter:
         self._end_content()
         self._segment()
         if size:
-            self._content = (name, size, Crc64())
+            self._content, self._crc = (name, size), 0
         else:
             self._file(name, 0, None)
 
@@ -67,7 +68,7 @@ class TarSplitWriter:
         """The next bytes of the entry's content."""
         if self._content is None:
             raise ValueError("content without an entry that has some")
-        self._content[2].update(data)
+        self._crc = crc64.go_iso(data, self._crc)
 
     def rest(self, data: bytes) -> None:
         """Bytes behind the end blocks, all at once; called once, before :meth:`finish`."""
@@ -86,9 +87,9 @@ class TarSplitWriter:
     # ------------------------------------------------------------------ lines
     def _end_content(self) -> None:
         if self._content is not None:
-            name, size, crc = self._content
+            name, size = self._content
             self._content = None
-            self._file(name, size, crc.digest())
+            self._file(name, size, self._crc.to_bytes(8, "big"))
 
     def _segment(self) -> None:
         data = b"".join(self._raw)

@@ -34,7 +34,7 @@ class Verdict:
 
     ``ok`` is None where nothing could be compared; ``skipped`` says why. ``computed`` is the digest of the layer's tar
     as it would be now, None if it can't be rebuilt. ``size_bytes`` is the length of what was hashed. ``more`` counts
-    findings beyond those given. ``unchecked`` counts files whose recorded checksum was not computed again.
+    findings beyond those given.
     """
 
     chain_id: ChainID | None
@@ -46,5 +46,4 @@ class Verdict:
     size_bytes: int = 0
     findings: tuple[Finding, ...] = ()
     more: int = 0
-    unchecked: int = 0
     image: ImageID | None = None

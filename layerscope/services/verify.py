@@ -27,9 +27,6 @@ from layerscope.stores.base import ShiftsOwners
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.store import DockerStore
 
-_CHECKSUM_BYTES = 16 << 20
-"""So many bytes of content have their recorded checksums computed in a deep check, dealt out to all layers."""
-_LEAST_CHECKSUM_BYTES = 256 << 10
 _KILLED = Part(damaged="the process that checked it was killed")
 
 
@@ -50,7 +47,6 @@ def verify(
     subject: Subject | None = None,
     *,
     deep: bool = False,
-    all_checksums: bool = False,
     processes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -63,9 +59,7 @@ def verify(
     Args:
         session: the opened root.
         subject: whose layers, up to its cut.
-        deep: metadata, links, attributes, flags, and what no record names, too; and recorded checksums of a bounded
-            number of bytes.
-        all_checksums: those of all bytes: slow, some 150 MB each second.
+        deep: metadata, links, attributes, flags, recorded checksums, and what no record names, too.
         processes: how many at once; None: one for each processor.
         progress: told the bytes that were hashed, and how many there will be by the records.
         cancelled: asked now and then.
@@ -77,11 +71,9 @@ def verify(
         yield from (one.verdict for one in plan)
         yield from planned_layers(session, session.store, subject, deep, processes, progress, cancelled)
         return
-    layers = list(_layers(session, subject))
-    plan += [_planned(session, chain, layer) for chain, layer in layers]
+    plan += [_planned(session, chain, layer) for chain, layer in _layers(session, subject)]
     _check_containers(session, subject)
-    share = max(_CHECKSUM_BYTES // max(len(layers), 1), _LEAST_CHECKSUM_BYTES) if deep else 0
-    jobs = _jobs(plan, deep, 1 << 62 if all_checksums else share)
+    jobs = _jobs(plan, deep)
     total = sum(one.weight for one in plan)
     hashed = 0
 
@@ -103,7 +95,7 @@ def verify(
         yield from (_judged(session, planned) for planned in plan[shown:])
 
 
-def _jobs(plan: list[_Planned], deep: bool, checksum_bytes: int) -> list[tuple[_Planned, Job[Part]]]:
+def _jobs(plan: list[_Planned], deep: bool) -> list[tuple[_Planned, Job[Part]]]:
     """What there is to do, the largest layers first, so that no process waits for another in the end."""
     jobs: list[tuple[_Planned, Job[Part]]] = []
     for planned in sorted(plan, key=lambda one: -one.weight):
@@ -112,15 +104,15 @@ def _jobs(plan: list[_Planned], deep: bool, checksum_bytes: int) -> list[tuple[_
             planned.waiting = 1
         if planned.record is None:
             continue
-        jobs.append((planned, partial(_content, planned.record, checksum_bytes)))
+        jobs.append((planned, partial(_content, planned.record, deep)))
         if deep:
             jobs.append((planned, partial(_metadata, planned.record)))
         planned.waiting = 1 + deep
     return jobs
 
 
-def _content(record: LayerRecord, checksum_bytes: int, progress: Callable[[int], None]) -> Part:
-    return check_content(record, checksum_bytes=checksum_bytes, progress=progress)
+def _content(record: LayerRecord, checksums: bool, progress: Callable[[int], None]) -> Part:
+    return check_content(record, checksums=checksums, progress=progress)
 
 
 def _metadata(record: LayerRecord, progress: Callable[[int], None]) -> Part:
@@ -310,12 +302,11 @@ def _judged(session: Session, planned: _Planned) -> Verdict:
 def judged(verdict: Verdict, parts: Sequence[Part]) -> Verdict:
     """The verdict with everything that its parts found."""
     findings: dict[Finding, None] = dict.fromkeys(verdict.findings)
-    more = unchecked = size = denied = 0
+    more = size = denied = 0
     computed, skipped = verdict.computed, verdict.skipped
     for part in parts:
         findings.update(dict.fromkeys(part.findings))
         more += part.more
-        unchecked += part.unchecked
         size += part.size_bytes
         computed = part.computed or computed
         skipped = skipped or part.damaged
@@ -330,5 +321,4 @@ def judged(verdict: Verdict, parts: Sequence[Part]) -> Verdict:
         size_bytes=size,
         findings=tuple(findings),
         more=more,
-        unchecked=unchecked,
     )

@@ -1,8 +1,7 @@
 """A layer's tar rebuilt from its record and its files, and hashed: the digest is the diff ID if no byte was changed.
 
-Everything is hashed first, which is as fast as reading. The checksums (CRC-64) that the record has of each file are
-slow to compute; they are only to name the changed file, and to find a record in which nothing but one of them was
-changed, which no other check can see.
+The checksums (CRC-64) that the record has of each file name the changed one; and they find a record in which nothing
+but one of them was changed, which no other check can see.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fastcrc import crc64
+
 from layerscope.analysis.verify.findings import Findings
 from layerscope.analysis.verify.places import Place, Places
-from layerscope.formats.crc64 import Crc64
 from layerscope.formats.tarsplit import FileEntry, Segment
 from layerscope.formats.whiteout import NAME_PREFIX
 from layerscope.hostfs import Directory
@@ -32,15 +32,14 @@ Entries = Iterable[Segment | FileEntry]
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """``computed``: None if the tar can't be rebuilt. ``size_bytes`` of it were hashed; ``unchecked``: see Verdict.
+    """``computed``: None if the tar can't be rebuilt. ``size_bytes`` of it were hashed.
 
-    ``differ``: files whose checksum isn't the recorded one, of those that were looked at. ``lost``: the tar had content
-    that no engine keeps: in a file with the name of a whiteout.
+    ``differ``: files whose checksum isn't the recorded one, if that was asked for. ``lost``: the tar had content that
+    no engine keeps: in a file with the name of a whiteout.
     """
 
     computed: str | None
     size_bytes: int
-    unchecked: int
     differ: Findings
     lost: bool = False
 
@@ -102,7 +101,7 @@ def hash_layer(
     reader: FileReader,
     findings: Findings,
     *,
-    checksum_bytes: int = 0,
+    checksums: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Hashed:
     """The digest of the tar that the entries and the layer's files make.
@@ -111,7 +110,7 @@ def hash_layer(
         entries: the record, read to its end.
         reader: gives the files.
         findings: gets what is missing or of another length.
-        checksum_bytes: so many bytes of content, the first files', have their checksum computed, too.
+        checksums: compute each file's, too.
         progress: told how many bytes more were hashed, now and then.
 
     Raises:
@@ -119,7 +118,7 @@ def hash_layer(
     """
     digest = hashlib.sha256()
     waiting: list[bytes] = []
-    held = total = told = unchecked = 0
+    held = total = told = 0
     whole, lost = True, False
     differ = Findings()
     add = waiting.append
@@ -149,15 +148,9 @@ def hash_layer(
         size = entry.size
         if not size:
             continue
-        running = None
-        if entry.crc64 is not None:
-            if checksum_bytes >= size:
-                checksum_bytes -= size
-                running = Crc64()
-            else:
-                unchecked += 1
+        running = Checksum(take) if checksums and entry.crc64 is not None else None
         try:
-            wrong = read(entry.name, size, take if running is None else _both(take, running))
+            wrong = read(entry.name, size, running or take)
         except OSError as error:
             whole = False
             if error.errno == errno.ENOENT and entry.name.rpartition("/")[2].startswith(NAME_PREFIX):
@@ -173,15 +166,22 @@ def hash_layer(
     flush()
     progress(total - told)
     computed = f"sha256:{digest.hexdigest()}" if whole else None
-    return Hashed(computed, total, unchecked, differ, lost)
+    return Hashed(computed, total, differ, lost)
 
 
-def _both(take: Callable[[bytes], None], running: Crc64) -> Callable[[bytes], None]:
-    def taken(data: bytes) -> None:
-        running.update(data)
-        take(data)
+class Checksum:
+    """A running CRC-64 as Go's ``hash/crc64`` has it by its table ISO, of what is handed on to ``take``."""
 
-    return taken
+    __slots__ = ("_take", "value")
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self.value = 0
+
+    def __call__(self, data: bytes) -> None:
+        """Take in more bytes."""
+        self.value = crc64.go_iso(data, self.value)
+        self._take(data)
 
 
 def name_changed_files(entries: Entries, reader: FileReader, findings: Findings) -> int:
@@ -194,9 +194,9 @@ def name_changed_files(entries: Entries, reader: FileReader, findings: Findings)
     for entry in entries:
         if isinstance(entry, Segment) or not entry.size or entry.crc64 is None:
             continue
-        running = Crc64()
+        running = Checksum(lambda data: None)
         try:
-            if reader.read(entry.name, entry.size, running.update):
+            if reader.read(entry.name, entry.size, running):
                 continue
         except OSError:
             continue

@@ -44,13 +44,12 @@ class Part:
     more: int = 0
     computed: str | None = None
     size_bytes: int = 0
-    unchecked: int = 0
     damaged: str = ""
     denied: int = 0
 
 
 def check_content(
-    layer: LayerRecord, *, checksum_bytes: int = 0, progress: Callable[[int], None] = lambda done: None
+    layer: LayerRecord, *, checksums: bool = False, progress: Callable[[int], None] = lambda done: None
 ) -> Part:
     """Hash the layer; where its digest isn't the diff ID, name what was changed. Raises nothing."""
     record = layer.open_record()
@@ -61,9 +60,7 @@ def check_content(
     reader = FileReader(places)
     try:
         with record:
-            hashed = hash_layer(
-                read_entries(record), reader, findings, checksum_bytes=checksum_bytes, progress=progress
-            )
+            hashed = hash_layer(read_entries(record), reader, findings, checksums=checksums, progress=progress)
         damaged = LOST if hashed.lost else ""
         if hashed.computed is not None and hashed.computed != layer.diff_id:
             damaged = _explain(layer, hashed.computed, reader, findings)
@@ -78,7 +75,6 @@ def check_content(
         findings.more,
         hashed.computed,
         hashed.size_bytes,
-        hashed.unchecked,
         damaged,
         denied=findings.denied,
     )
