@@ -20,6 +20,9 @@ from layerscope.model.digest import is_file_name
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.record import Fault, list_directory, shown
 
+_ROTATED = re.compile(r"(\.[0-9]+(\.gz)?)?")
+"""What the names of a log's files have behind the name of the newest."""
+
 
 def find_log(
     directory: Directory, container: str, recorded: str | None, problems: list[Problem]
@@ -57,8 +60,11 @@ def _size(directory: Directory, name: str) -> int | Fault | None:
     entries = list_directory(directory)
     if isinstance(entries, Fault):
         return None if entries.absent else entries
-    rotated = re.compile(re.escape(name) + r"(\.[0-9]+(\.gz)?)?")
-    names = [entry for entry, kind in entries if kind == "f" and rotated.fullmatch(entry)]
+    names = [
+        entry
+        for entry, kind in entries
+        if kind == "f" and entry.startswith(name) and _ROTATED.fullmatch(entry, len(name))
+    ]
     try:
         stats = directory.stats(names)
     except OSError as error:
