@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger
 
 
@@ -34,3 +36,18 @@ def assert_closed(ledger: Ledger, total: int) -> None:
         assert one.apparent == sum(entry.apparent for entry in entries)
         assert one.count == sum(entry.count for entry in entries)
         assert all(entry.reason for entry in entries)
+
+
+def planted_in(folders: Iterable[Path]) -> list[Path]:
+    """A file that nobody claims in each of these directories."""
+    planted = [folder / "planted" for folder in folders]
+    for path in planted:
+        path.write_bytes(b"x" * 5000)
+    return planted
+
+
+def assert_nobodys(ledger: Ledger, root: Path, planted: Collection[Path]) -> None:
+    """Of what is counted, ``planted`` is nobody's, and nothing else."""
+    nobodys = {root / one.path for one in ledger.entries if one.category in (Category.UNKNOWN, Category.ORPHAN)}
+    assert nobodys == set(planted)
+    assert ledger.unaccounted_disk == len(planted) * 8192

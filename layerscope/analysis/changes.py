@@ -1,12 +1,10 @@
 """What differs between two merged views, path by path.
 
-Three rules of comparison: docker's own, defects included (:func:`docker_changes`), that of containers/storage
-(:func:`tree_changes`), and an exact one (:func:`exact_changes`). All walk the same way: only directories that one of
-the views has in a level which the other hasn't are read, and names are looked up in the levels that both share, one by
-one or by listing small directories. So the cost is that of the change, not of the trees.
+Whatever the rule (:mod:`~layerscope.analysis.change_rules`), the walk is the same: only directories that one of the
+views has in a level which the other hasn't are read, and names are looked up in the levels that both share, one by one
+or by listing small directories. So the cost is that of the change, not of the trees.
 
-Source of docker's rule: moby pkg/archive/changes.go ``ChangesDirs``, changes_unix.go ``statDifferent``; equal to the
-daemon's answers on every sample root. Of the second: the files of these names in containers/storage; equal to podman's.
+Source: moby pkg/archive/changes.go ``ChangesDirs``; equal to the daemon's answers on every sample root.
 """
 
 from __future__ import annotations
@@ -14,39 +12,18 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
+from layerscope.analysis.change_rules import DOCKER, EXACT, STORAGE, Copy, Rule, content_differs
 from layerscope.model.change import Change, ChangeKind, Reason
 from layerscope.overlay.compared import unchanged
 from layerscope.overlay.merged import Found, MergedDirectory
 from layerscope.overlay.pairs import stats_of_parts, unshared
-from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import content_differs_by_stat, different_owner_or_mode, own_xattrs, same_bytes
 from layerscope.overlay.snapshot import LevelFinder, SnapshotView
 from layerscope.overlay.view import MergedView
-
-_CAPABILITY = "security.capability"
-_SECOND = 1_000_000_000
 
 # Members of an enumeration cost a search each time they are named, and there are as many of these as changes.
 _ADDED, _CHANGED, _DELETED = ChangeKind.ADDED, ChangeKind.CHANGED, ChangeKind.DELETED
 _NEW, _SOMEHOW, _WHITEOUT = Reason.ADDED, Reason.CONTENT, Reason.WHITEOUT
-
-
-class Copy(NamedTuple):
-    """One side of a comparison: the directory of the view, the name in it, the part that serves it, its ``lstat``."""
-
-    directory: MergedDirectory
-    name: str
-    part: Part
-    stat: os.stat_result
-
-
-class Rule(NamedTuple):
-    """What makes two copies of a path differ: what ``lstat`` says, and (asked only if that doesn't) the rest."""
-
-    stats_differ: Callable[[os.stat_result, os.stat_result], bool]
-    rest_differs: Callable[[Copy, Copy], bool]
 
 
 def docker_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[Change]:
@@ -57,7 +34,7 @@ def docker_changes(old: MergedView, new: MergedView, detail: bool = True) -> lis
         new: The container.
         detail: Also sizes and the exact reason of each change; without it only kind and path are sure.
     """
-    return _Comparison(old, new, _DOCKER_RULE, detail).run()
+    return _Comparison(old, new, DOCKER, detail).run()
 
 
 def tree_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[Change]:
@@ -65,7 +42,7 @@ def tree_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[
 
     Unlike docker's, they tell of a directory's own time, of a symlink's target and of ``user.*`` attributes.
     """
-    return _Comparison(old, new, _STORAGE_RULE, detail).run()
+    return _Comparison(old, new, STORAGE, detail).run()
 
 
 def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
@@ -73,7 +50,7 @@ def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
 
     A directory's own times and size don't count. A removed directory is one line; its members have none.
     """
-    return _Comparison(old, new, _EXACT_RULE, True).run()
+    return _Comparison(old, new, EXACT, True).run()
 
 
 def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> int:
@@ -86,83 +63,6 @@ def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[]
     return comparison.total
 
 
-# ---------------------------------------------------------------------- the two rules
-def _docker_stats_differ(one: os.stat_result, other: os.stat_result) -> bool:
-    if different_owner_or_mode(one, other) or one.st_rdev != other.st_rdev:
-        return True
-    # docker's "is a directory" is one bit of the mode, which block devices and sockets have too.
-    if one.st_mode & modes.S_IFDIR:
-        return False
-    return one.st_size != other.st_size or not _same_docker_time(one, other)
-
-
-def _capability_differs(old: Copy, new: Copy) -> bool:
-    return old.part.directory.xattr(_CAPABILITY, old.name) != new.part.directory.xattr(_CAPABILITY, new.name)
-
-
-def _storage_stats_differ(one: os.stat_result, other: os.stat_result) -> bool:
-    if different_owner_or_mode(one, other) or one.st_rdev != other.st_rdev or not _same_docker_time(one, other):
-        return True
-    return not one.st_mode & modes.S_IFDIR and one.st_size != other.st_size
-
-
-def _storage_rest_differs(old: Copy, new: Copy) -> bool:
-    if modes.S_ISLNK(new.stat.st_mode) and _content_differs(old, new):
-        return True
-    mine, theirs = (copy.part.directory.xattrs(copy.name) for copy in (old, new))
-    counted = {key for key in mine.keys() | theirs.keys() if key.startswith("user.") or key == _CAPABILITY}
-    return any(mine.get(key) != theirs.get(key) for key in counted)
-
-
-def _same_docker_time(one: os.stat_result, other: os.stat_result) -> bool:
-    """Equal seconds; nanoseconds count only if both sides have some."""
-    left, right = one.st_mtime_ns, other.st_mtime_ns
-    if left == right:
-        return True
-    return left // _SECOND == right // _SECOND and (left % _SECOND == 0 or right % _SECOND == 0)
-
-
-def _content_or_metadata_differs(old: Copy, new: Copy) -> bool:
-    return _content_differs(old, new) or _metadata_differs(old, new)
-
-
-def _metadata_differs(old: Copy, new: Copy) -> bool:
-    times_count = not modes.S_ISDIR(new.stat.st_mode)
-    if times_count and old.stat.st_mtime_ns != new.stat.st_mtime_ns:
-        return True
-    return own_xattrs(old.part, old.name) != own_xattrs(new.part, new.name)
-
-
-def _content_differs(old: Copy, new: Copy) -> bool:
-    if content_differs_by_stat(old.stat, new.stat):
-        return True
-    if modes.S_ISLNK(new.stat.st_mode):
-        return old.part.directory.readlink(old.name) != new.part.directory.readlink(new.name)
-    if not modes.S_ISREG(new.stat.st_mode) or not new.stat.st_size:
-        return False
-    if (old.stat.st_dev, old.stat.st_ino) == (new.stat.st_dev, new.stat.st_ino):
-        return False
-    return not same_bytes(new.directory, new.part, new.name, old.part, old.name)
-
-
-_DOCKER_RULE = Rule(_docker_stats_differ, _capability_differs)
-_STORAGE_RULE = Rule(_storage_stats_differ, _storage_rest_differs)
-_EXACT_RULE = Rule(different_owner_or_mode, _content_or_metadata_differs)
-
-
-def _reason(old: Copy, new: Copy) -> Reason:
-    if modes.S_IFMT(old.stat.st_mode) != modes.S_IFMT(new.stat.st_mode):
-        return Reason.TYPE
-    if modes.S_ISDIR(new.stat.st_mode):
-        return Reason.METADATA
-    return Reason.CONTENT if _content_differs(old, new) else Reason.METADATA
-
-
-def _bytes_of(stat: os.stat_result) -> int | None:
-    return None if modes.S_ISDIR(stat.st_mode) else stat.st_size
-
-
-# ---------------------------------------------------------------------- the walk
 class _Comparison:
     """One comparison of two views; ``rule`` decides for what both have."""
 
@@ -307,6 +207,18 @@ class _Comparison:
                 parent = parent.rpartition("/")[0]
 
 
+def _reason(old: Copy, new: Copy) -> Reason:
+    if modes.S_IFMT(old.stat.st_mode) != modes.S_IFMT(new.stat.st_mode):
+        return Reason.TYPE
+    if modes.S_ISDIR(new.stat.st_mode):
+        return Reason.METADATA
+    return Reason.CONTENT if content_differs(old, new) else Reason.METADATA
+
+
+def _bytes_of(stat: os.stat_result) -> int | None:
+    return None if modes.S_ISDIR(stat.st_mode) else stat.st_size
+
+
 def served(view: MergedView, path: str) -> tuple[int | None, int | None]:
     """The level that serves a path, and its apparent bytes (None for a directory); both None where it isn't there."""
     try:
@@ -325,7 +237,7 @@ class _ChangedBytes(_Comparison):
     """A comparison that only adds up. Source: moby pkg/archive/changes.go ``ChangesSize``."""
 
     def __init__(self, old: MergedView, new: MergedView) -> None:
-        super().__init__(old, new, _DOCKER_RULE, detail=True)
+        super().__init__(old, new, DOCKER, detail=True)
         self.total = 0
         self._seen: set[int] = set()
 

@@ -17,9 +17,8 @@ from layerscope.analysis.sightings import Outlook, Sighting, as_of, outlooks_of,
 from layerscope.analysis.stored_copies import Folder, folder_of, stats_in, walk_runs
 from layerscope.hostfs import Directory
 from layerscope.hostfs.attributes import names_with_xattrs
-from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.entry import Entry, EntryState, file_type
-from layerscope.model.found import FoundRow, Wanted
+from layerscope.model.found import Alike, FoundRow, Wanted
 from layerscope.model.level import Level
 from layerscope.overlay.part import MarkedKind, Part
 from layerscope.overlay.provenance import describe
@@ -46,43 +45,20 @@ class Hit:
 
 
 class Run(NamedTuple):
-    """Files, symlinks and other entries of one directory that differ by name, ``lstat`` and target only, in order.
+    """Files, symlinks and other entries of one directory that are seen and hidden alike, and have no attributes.
 
-    They are seen and hidden alike, and have no extended attributes (or nobody asked). ``stacks`` and ``gone`` as in
-    :class:`Hit`.
+    ``xattrs``: whether anybody asked for these. ``stacks`` and ``gone`` as in :class:`Hit`.
     """
 
-    folder: str
-    rows: list[FoundRow]
-    level: int
-    state: EntryState
-    hidden_by: int | None
-    chain_id: ChainID | None
-    cache_id: CacheID | None
+    copies: Alike
     stacks: tuple[int, ...]
     gone: bool
     xattrs: bool
 
     def hits(self) -> Iterator[Hit]:
         """The entries, one by one."""
-        for name, stat, target in self.rows:
-            yield Hit(
-                Entry(
-                    f"{self.folder}/{name}" if self.folder else name,
-                    name,
-                    stat,
-                    self.level,
-                    self.state,
-                    self.hidden_by is not None,
-                    self.hidden_by,
-                    target=target,
-                    chain_id=self.chain_id,
-                    cache_id=self.cache_id,
-                    xattrs={} if self.xattrs else None,
-                ),
-                self.stacks,
-                self.gone,
-            )
+        for entry in self.copies.entries({} if self.xattrs else None, {}):
+            yield Hit(entry, self.stacks, self.gone)
 
 
 class _Look(NamedTuple):
@@ -284,18 +260,9 @@ class _Search:
 
     def _run(self, seen: Outlook | Sighting, state: EntryState, rows: list[FoundRow]) -> Run:
         level = self._level(seen.stacks, seen.part)
-        return Run(
-            self.folder.path,
-            rows,
-            seen.part.level,
-            state,
-            seen.hidden_by,
-            None if level is None else level.chain_id,
-            None if level is None else level.cache_id,
-            seen.stacks,
-            seen.gone,
-            self._xattrs,
-        )
+        chain_id, cache_id = (None, None) if level is None else (level.chain_id, level.cache_id)
+        copies = Alike(self.folder.path, rows, seen.part.level, state, seen.hidden_by, chain_id, cache_id)
+        return Run(copies, seen.stacks, seen.gone, self._xattrs)
 
 
 def with_attributes(part: Part, names: Sequence[str]) -> frozenset[str]:

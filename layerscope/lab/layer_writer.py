@@ -29,6 +29,7 @@ from functools import lru_cache
 
 from layerscope.formats.escape import escape
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat
+from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.formats.tarheader import TarHeader
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX
 from layerscope.lab.abilities import Abilities, DeviceForm
@@ -47,14 +48,6 @@ _MAX_ID = (1 << 32) - 2
 _IMPLIED = Attributes(OverrideStat(0, 0, 0o755, modes.S_IFDIR))
 _stat_of = lru_cache(256)(OverrideStat)
 """Most entries of a layer have one of a few owners and modes."""
-_TYPE_BITS = {
-    "0": modes.S_IFREG,
-    "2": modes.S_IFLNK,
-    "3": modes.S_IFCHR,
-    "4": modes.S_IFBLK,
-    "5": modes.S_IFDIR,
-    "6": modes.S_IFIFO,
-}
 
 
 class LayerWriter:
@@ -90,7 +83,7 @@ class LayerWriter:
             self._paths.demand_new(names)
             if header.type == "g":
                 return
-            if header.type != "1" and header.type not in _TYPE_BITS:
+            if header.type != "1" and header.type not in MODE_OF_TYPE:
                 raise Refused(f"tar type {header.type!a} is none that a layer can hold")
             marked = NAME_PREFIX in header.name
             if marked and any(_is_meta(name) for name in names):
@@ -260,7 +253,7 @@ class LayerWriter:
     def _attributes(self, header: TarHeader) -> Attributes:
         if not (0 <= header.uid <= _MAX_ID and 0 <= header.gid <= _MAX_ID):
             raise Refused(f"owner {header.uid}:{header.gid}, expected numbers up to {_MAX_ID}")
-        kind = _TYPE_BITS.get(header.type, 0)
+        kind = MODE_OF_TYPE.get(header.type, 0)
         stat = _stat_of(header.uid, header.gid, header.permissions, kind, header.devmajor, header.devminor)
         return Attributes(stat, header.mtime_ns, self._xattrs(header))
 

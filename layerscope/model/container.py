@@ -53,7 +53,13 @@ class Container:
     config: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has processes, as far as its record tells: only force removes it then."""
+        return self.state in _RUNNING and not self.unclean
 
+
+_RUNNING = {"running", "paused", "restarting"}
 UNKNOWN = "unknown"
 """The state of a container whose record doesn't tell it."""
 

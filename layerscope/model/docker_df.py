@@ -31,12 +31,16 @@ class CacheUsage:
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """Everything, in docker's order: newest first, volumes by name, the build cache by its last use, oldest first."""
+    """Everything, in docker's order: newest first, volumes by name, the build cache by its last use, oldest first.
+
+    ``image_digits``: with how many the client of that engine shows an image's whole size.
+    """
 
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
     volumes: tuple[VolumeUsage, ...]
     build_cache: tuple[CacheUsage, ...]
+    image_digits: int = 4
 
     @property
     def build_cache_size(self) -> int:

@@ -52,31 +52,30 @@ class FoundEntry:
     gone: bool
 
 
-class FoundRun(NamedTuple):
-    """Stored copies of one directory that differ by name, ``lstat`` and target only; none has extended attributes.
+class Alike(NamedTuple):
+    """Stored copies of one directory that differ by name, ``lstat`` and target only, in order.
 
-    ``folder`` has no leading slash. ``ref`` ends where their paths begin ("" as in :class:`FoundEntry`). ``links`` are
-    the first names, by theirs, of those in view that are later names of one inode.
+    ``folder`` has no leading slash.
     """
 
     folder: str
     rows: list[FoundRow]
-    links: Mapping[str, str]
     level: int
     state: EntryState
     hidden_by: int | None
     chain_id: ChainID | None
     cache_id: CacheID | None
-    ref: str
-    holders: tuple[str, ...]
-    gone: bool
 
-    def entries(self) -> Iterator[FoundEntry]:
-        """The copies, one by one."""
+    def path(self, name: str) -> str:
+        """Where the copy of that name is, without a leading slash."""
+        return f"{self.folder}/{name}" if self.folder else name
+
+    def entries(self, xattrs: Mapping[str, bytes] | None, links: Mapping[str, str]) -> Iterator[Entry]:
+        """The copies, one by one; ``links`` as in :class:`FoundRun`."""
+        start = f"{self.folder}/" if self.folder else ""
         for name, stat, target in self.rows:
-            path = f"{self.folder}/{name}" if self.folder else name
-            entry = Entry(
-                path,
+            yield Entry(
+                start + name,
                 name,
                 stat,
                 self.level,
@@ -84,9 +83,27 @@ class FoundRun(NamedTuple):
                 self.hidden_by is not None,
                 self.hidden_by,
                 target=target,
-                link_to=self.links.get(name),
+                link_to=links.get(name),
                 chain_id=self.chain_id,
                 cache_id=self.cache_id,
-                xattrs={},
+                xattrs=xattrs,
             )
-            yield FoundEntry(entry, f"{self.ref}{path}" if self.ref else "", self.holders, self.gone)
+
+
+class FoundRun(NamedTuple):
+    """Copies of one directory that are alike; none has extended attributes.
+
+    ``ref`` ends where their paths begin ("" as in :class:`FoundEntry`). ``links`` are the first names, by theirs, of
+    those in view that are later names of one inode.
+    """
+
+    copies: Alike
+    links: Mapping[str, str]
+    ref: str
+    holders: tuple[str, ...]
+    gone: bool
+
+    def entries(self) -> Iterator[FoundEntry]:
+        """The copies, one by one."""
+        for entry in self.copies.entries({}, self.links):
+            yield FoundEntry(entry, f"{self.ref}{entry.path}" if self.ref else "", self.holders, self.gone)

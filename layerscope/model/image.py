@@ -95,6 +95,11 @@ class Image:
     manifests: tuple[PlatformManifest, ...] | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called: its tags, else its digests; empty for an image without a name."""
+        return self.repo_tags or self.repo_digests
+
+    @property
     def content_size(self) -> int | None:
         """The bytes of its compressed parts that are here, a part of two manifests twice; None without manifests."""
         return None if self.manifests is None else sum(manifest.content_size for manifest in self.manifests)

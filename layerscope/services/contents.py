@@ -204,9 +204,16 @@ class Contents:
         from layerscope.drivers.tar_split_tree import TarSplitTree
 
         if isinstance(self.driver, Elsewhere):
-            told = self.driver.absence()
-            why = f"{told.what}; {told.hint}"
+            told = self.absence(self.driver, level.cache_id)
+            why = f"{told.path}: {told.what}; {told.hint}" if told.hint else f"{told.path}: {told.what}"
         return TarSplitTree(partial(self.store.tar_split, chain_id), f"level {level.number}: {why}", -level.number)
+
+    @staticmethod
+    def absence(driver: Elsewhere, cache_id: CacheID | None) -> Problem:
+        """Why the files of one layer aren't reached: what is wrong with it, or what holds for all of them."""
+        damage = driver.layer_problems(cache_id) if isinstance(driver, TellsDamage) and cache_id is not None else []
+        serious = (problem for problem in damage if problem.severity is not Severity.NOTE)
+        return next(serious, None) or driver.absence()
 
     @staticmethod
     def _kind_of(driver: Driver, cache_id: CacheID) -> LayerKind:

@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections import Counter
 
 from layerscope.analysis.sizes import walked_size
+from layerscope.drivers.base import MeasuresDisk
 from layerscope.model.docker_df import CacheUsage, DiskUsage, VolumeUsage
 from layerscope.services.session import Session
+from layerscope.stores.base import Store
+from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.buildkit import BuildCacheRecord, shared_records
+from layerscope.stores.docker.engine import SINCE_24
 from layerscope.stores.docker.store import DockerStore
 
 
 def disk_usage(session: Session) -> DiskUsage:
     """Measure volumes and writable layers, and join them with what is recorded."""
     images = tuple(one for one in session.images() if not one.intermediate and not one.image.broken)
-    return DiskUsage(images, tuple(session.containers()), _volumes(session), _build_cache(session))
+    volumes, cache = _volumes(session), _build_cache(session)
+    return DiskUsage(images, tuple(session.containers()), volumes, cache, 3 if _is_since_24(session.store) else 4)
 
 
 def _volumes(session: Session) -> tuple[VolumeUsage, ...]:
-    """docker lists local volumes without options only: where others have their bytes is their driver's business."""
+    """docker lists local volumes without options only: where others have their bytes is their driver's business.
+
+    podman lists them, too.
+    """
     links = Counter(
         name
         for container in session.store.containers()
@@ -29,7 +37,7 @@ def _volumes(session: Session) -> tuple[VolumeUsage, ...]:
     )
     found: list[VolumeUsage] = []
     for volume in session.store.volumes():
-        if volume.path is None or volume.options or volume.driver != "local":
+        if volume.path is None or (volume.options and session.store.name != "podman") or volume.driver != "local":
             continue
         size: int | None = None
         try:
@@ -42,15 +50,20 @@ def _volumes(session: Session) -> tuple[VolumeUsage, ...]:
 
 def _build_cache(session: Session) -> tuple[CacheUsage, ...]:
     store = session.store
-    if not isinstance(store, DockerStore):
+    if isinstance(store, DockerStore):
+        records = store.build_claims.records
+        chains = {chain for image in store.images() for chain in image.chain_ids}
+    elif isinstance(store, ContainerdStore):
+        records = store.build_records[0]
+        chains = {chain for image in store.stored_images for chain in image.chain_ids}
+    else:
         return ()
-    records = store.build_claims.records
-    shared = shared_records(records, {chain for image in store.images() for chain in image.chain_ids})
+    shared = shared_records(records, chains)
     found = [
         CacheUsage(
             id=one.id,
             type=one.type,
-            size=one.size if one.size is not None else _layer_size(store, one),
+            size=one.size if one.size is not None else _size(session, store, one),
             created_at=one.created_at,
             last_used_at=one.last_used_at,
             usage_count=one.usage_count,
@@ -61,7 +74,23 @@ def _build_cache(session: Session) -> tuple[CacheUsage, ...]:
     return tuple(sorted(found, key=lambda one: (one.last_used_at is not None, one.last_used_at or 0, one.id)))
 
 
-def _layer_size(store: DockerStore, record: BuildCacheRecord) -> int | None:
-    """What BuildKit would find: the layer's recorded size."""
-    layer = store.layers().get(record.chain_id) if record.chain_id is not None else None
-    return layer.size if layer is not None else None
+def _size(session: Session, store: DockerStore | ContainerdStore, record: BuildCacheRecord) -> int | None:
+    """What BuildKit would find: the recorded size of the layer, or what the snapshot takes on disk."""
+    if isinstance(store, DockerStore):
+        layer = store.layers().get(record.chain_id) if record.chain_id is not None else None
+        return layer.size if layer is not None else None
+    snapshot = store.snapshots.by_key.get(record.cache_id or "")
+    if snapshot is None or snapshot.cache_id is None or snapshot.size is not None:
+        return None if snapshot is None else snapshot.size
+    driver = session.contents.driver
+    try:
+        return driver.disk_usage(snapshot.cache_id) if isinstance(driver, MeasuresDisk) else None
+    except OSError:
+        return None
+
+
+def _is_since_24(store: Store) -> bool:
+    """Whether the engine is known to be 24 or newer: its client shows an image's size with three digits."""
+    if isinstance(store, DockerStore):
+        return SINCE_24 in store.engine.traces
+    return isinstance(store, ContainerdStore)

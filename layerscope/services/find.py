@@ -118,27 +118,15 @@ class Search:
 
     def _run(self, run: Run) -> FoundRun:
         named, holders = self._known(run.stacks)
-        stack = self._stacks[named]
+        stack, copies = self._stacks[named], run.copies
         links: dict[str, str] = {}
-        if self._details and run.hidden_by is None:
-            for name, stat, _ in run.rows:
+        if self._details and copies.hidden_by is None:
+            for name, stat, _ in copies.rows:
                 if stat.st_nlink > 1:
-                    first = self._first_name(named, run.level, stat)
-                    if first is not None and first != (f"{run.folder}/{name}" if run.folder else name):
+                    first = self._first_name(named, copies.level, stat)
+                    if first is not None and first != copies.path(name):
                         links[name] = first
-        return FoundRun(
-            run.folder,
-            run.rows,
-            links,
-            run.level,
-            run.state,
-            run.hidden_by,
-            run.chain_id,
-            run.cache_id,
-            f"{stack.ref}@{run.level}:/" if stack.ref else "",
-            holders,
-            run.gone,
-        )
+        return FoundRun(copies, links, f"{stack.ref}@{copies.level}:/" if stack.ref else "", holders, run.gone)
 
     def _joined(self, hit: Hit) -> FoundEntry:
         entry = hit.entry

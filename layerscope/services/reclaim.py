@@ -67,7 +67,8 @@ def reclaim(
     answer = _Answer(session, ledger_, removable)
     asked = answer.things(words)
     if with_volumes:
-        asked |= {volume for thing in tuple(asked) for volume in removable.with_volumes.get(thing, ())}
+        volumes = {volume for thing in asked for volume in removable.with_volumes.get(thing, ())}
+        asked |= volumes & removable.names.keys()
     return answer.plan(asked, wanted, words) if wanted is not None else answer.given(asked, words)
 
 
@@ -122,9 +123,14 @@ class _Answer:
         if subject.path is not None or subject.cut is not None:
             raise UsageError(f"{word!r} holds a path or a level, which has no meaning here")
         if subject.container is not None:
-            return Thing(ThingKind.CONTAINER, subject.container.id)
+            thing = Thing(ThingKind.CONTAINER, subject.container.id)
+            if thing not in self._removable.names:
+                raise UsageError(f"nothing removes the container {word!r}: its engine doesn't know it")
+            return thing
         assert subject.image is not None
         thing = Thing(ThingKind.IMAGE, subject.image.id)
+        if thing not in self._removable.names:
+            raise UsageError(f"{word!r} has no name: it goes with the last image that was made of it, not before")
         names = [*subject.image.repo_tags, *subject.image.repo_digests]
         typed = Ref.parse(word).name
         by_name = any(name == typed or name.removesuffix(":latest") == typed for name in names)
@@ -159,6 +165,7 @@ class _Answer:
         else:
             allowed = {thing for thing in self._removable.names if thing.kind in _PLANNED}
             useful = self._going(allowed - self._removable.running)
+        useful &= self._removable.names.keys()
         chosen, exact = plan(self._weights, sorted(useful, key=lambda one: (one.kind, one.id)), wanted)
         value = freed(self._weights, chosen)
         return Reclaim(
@@ -259,4 +266,4 @@ class _Answer:
         follows = self._removable.follows
         asked = (thing for thing in going if thing not in follows or not follows[thing] <= going)
         commands = [self._removable.commands[thing] for thing in self._in_order(asked)]
-        return tuple(command for command in commands if command)
+        return tuple(dict.fromkeys(command for command in commands if command))

@@ -26,7 +26,15 @@ from layerscope.services.contents import Contents
 from layerscope.services.faults import told
 from layerscope.services.resolve import resolve
 from layerscope.services.setting import Setting, daemon_of
-from layerscope.stores.base import CountsImages, LiesAnywhere, SeveralRoots, SharesStorage, Store, TwoRoots
+from layerscope.stores.base import (
+    CountsImages,
+    LiesAnywhere,
+    SeveralRoots,
+    SharesStorage,
+    SharesWithUnlisted,
+    Store,
+    TwoRoots,
+)
 
 if TYPE_CHECKING:
     from layerscope.drivers import Driver
@@ -124,7 +132,9 @@ class Session:
         else:
             from layerscope.analysis.sizes import image_usages
 
-            usages = image_usages(self.store.images(), self.store.containers(), self.store.layers())
+            store = self.store
+            everything = isinstance(store, SharesWithUnlisted) and store.shares_with_unlisted
+            usages = image_usages(store.images(), store.containers(), store.layers(), everything)
         return [replace(usage, image=self._with_missing_layers(usage.image)) for usage in usages]
 
     def containers(self, sizes: bool = True) -> list[ContainerUsage]:
@@ -149,6 +159,8 @@ class Session:
         if not measure:
             return ContainerUsage(container, None, None)
         size_rw = self.contents.container_size(container, cancelled)
+        if size_rw is None and not cancelled():
+            self._note(self.contents.levels(container)[1])
         if isinstance(self.store, SharesStorage):
             base = self.store.base_size(container)
             return ContainerUsage(container, size_rw, None if base is None else base + (size_rw or 0))
@@ -172,7 +184,8 @@ class Session:
         if subject.cut is not None:
             count = len(self.levels(subject))
             if subject.cut > count:
-                raise UsageError(f"{subject.name} has {count} levels, there is no level {subject.cut}")
+                levels = "1 level" if count == 1 else f"{count} levels"
+                raise UsageError(f"{subject.name} has {levels}, there is no level {subject.cut}")
         return subject
 
     def history(self, subject: Subject) -> list[HistoryRow]:

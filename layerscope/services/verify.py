@@ -23,7 +23,7 @@ from layerscope.model.verdict import Finding, Verdict
 from layerscope.services.session import Session
 from layerscope.services.workers import Job, run_jobs
 from layerscope.stores.archive.store import ArchiveStore
-from layerscope.stores.base import ShiftsOwners
+from layerscope.stores.base import PullsInParts, ShiftsOwners
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.store import DockerStore
 
@@ -184,7 +184,8 @@ def _planned(session: Session, chain: ChainID, layer: Layer | None) -> _Planned:
         top = driver.open_layer(layer.cache_id)
     except OSError as error:
         if isinstance(driver, Elsewhere):
-            return _Planned(replace(verdict, skipped=driver.absence().what))
+            told = session.contents.absence(driver, layer.cache_id)
+            return _Planned(replace(verdict, skipped=f"{told.path}: {told.what}"))
         if isinstance(error, ContentsAbsent):
             return _Planned(replace(verdict, skipped=error.why))
         if isinstance(error, PermissionError):
@@ -236,6 +237,7 @@ def rules_for(session: Session, driver: Driver, cache_id: CacheID) -> Rules:
         exact=is_hex64(cache_id),
         sees_marks=session.setting.sees_marks,
         top=isinstance(session.store, DockerStore),
+        times=not (isinstance(session.store, PullsInParts) and cache_id in session.store.pulled_in_parts()),
     )
 
 

@@ -143,6 +143,14 @@ class ShiftsOwners(Protocol):
 
 
 @runtime_checkable
+class PullsInParts(Protocol):
+    """A store whose engine may make a layer's files one by one, by a list of them, instead of unpacking a tar."""
+
+    def pulled_in_parts(self) -> frozenset[CacheID]:
+        """The layers that were made so: their directories and symlinks have times of the pull."""
+
+
+@runtime_checkable
 class NamesPlaces(Protocol):
     """A store that keeps containers elsewhere than docker's graph drivers do."""
 
@@ -173,3 +181,12 @@ class CountsImages(Protocol):
 
     def image_usages(self) -> list[ImageUsage]:
         """Every image with its shared and unique bytes, newest first, then by ID."""
+
+
+@runtime_checkable
+class SharesWithUnlisted(Protocol):
+    """A store whose engine may count intermediate images, too, when it says what images share."""
+
+    @property
+    def shares_with_unlisted(self) -> bool:
+        """Whether it does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 _CONFIG_LIMIT = 1 << 20
@@ -40,53 +40,40 @@ def _places(home: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def _docker_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
-    text, reason = _read(file)
-    if text is None:
-        if reason:
-            yield file, reason
-        return
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        yield file, f"is not JSON: {error}"
-        return
+    settings, reason = _settings(file, json.loads, "JSON")
+    if reason:
+        yield file, reason
     for key in ("data-root", "graph"):
-        value = settings.get(key) if isinstance(settings, dict) else None
-        if isinstance(value, str) and value:
-            yield _placed(value, system), None
+        yield from _placed(settings.get(key), system)
 
 
 def _podman_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
-    text, reason = _read(file)
-    if text is None:
-        if reason:
-            yield file, reason
-        return
-    try:
-        storage = tomllib.loads(text).get("storage")
-    except (ValueError, RecursionError) as error:
-        yield file, f"is not TOML: {error}"
-        return
-    value = storage.get("graphroot") if isinstance(storage, dict) else None
+    settings, reason = _settings(file, tomllib.loads, "TOML")
+    if reason:
+        yield file, reason
+    storage = settings.get("storage")
+    yield from _placed(storage.get("graphroot") if isinstance(storage, dict) else None, system)
+
+
+def _placed(value: object, system: Path) -> Iterator[tuple[Path, None]]:
     if isinstance(value, str) and value:
-        yield _placed(value, system), None
+        yield system / os.path.expandvars(value).replace("\0", "").lstrip("/"), None
 
 
-def _placed(value: str, system: Path) -> Path:
-    return system / os.path.expandvars(value).replace("\0", "").lstrip("/")
-
-
-def _read(file: Path) -> tuple[str | None, str | None]:
-    """The text of a configuration file, or why not; neither if there is none."""
+def _settings(file: Path, parse: Callable[[str], object], form: str) -> tuple[Mapping[str, object], str]:
+    """What a configuration file holds, nothing if there is none; and why it can't be used, if it can't."""
     try:
         with file.open("rb") as opened:
-            return opened.read(_CONFIG_LIMIT).decode(), None
+            found = parse(opened.read(_CONFIG_LIMIT).decode())
     except FileNotFoundError:
-        return None, None
+        return {}, ""
     except UnicodeDecodeError:
-        return None, "is not UTF-8"
+        return {}, "is not UTF-8"
+    except (ValueError, RecursionError) as error:
+        return {}, f"is not {form}: {error}"
     except OSError as error:
-        return None, f"can't be read: {error.strerror}"
+        return {}, f"can't be read: {error.strerror}"
+    return found if isinstance(found, dict) else {}, ""
 
 
 def _why_not(path: Path) -> str | None:

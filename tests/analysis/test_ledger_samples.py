@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from ledger_facts import assert_closed, du
+from ledger_facts import assert_closed, assert_nobodys, du, planted_in
+from sample_roots import copied, deepened
 
 from layerscope.analysis.ledger.pool import Cancelled
 from layerscope.hostfs import measure
@@ -40,11 +41,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of t
 def counted(root: Path, workers: int | None = 1) -> Ledger:
     with open_root(root) as session:
         return ledger(session, workers=workers)
-
-
-def copied(root: Path, target: Path) -> Path:
-    subprocess.run(["cp", "-a", str(root), str(target)], check=True)
-    return target
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
@@ -112,29 +108,21 @@ def test_a_planted_file_is_nobodys_in_any_directory(
     sample: str, unpacked: Callable[[str], Path], tmp_path: Path
 ) -> None:
     root = copied(unpacked(sample), tmp_path / "root")
-    planted = [folder / "planted" for folder in record_directories(root)]
+    planted = planted_in(record_directories(root))
     assert len(planted) > 40
-    for path in planted:
-        path.write_bytes(b"x" * 5000)
     found = counted(root)
     assert_closed(found, du(root))
-    nobodys = {root / one.path for one in found.entries if one.category in (Category.UNKNOWN, Category.ORPHAN)}
-    assert nobodys == set(planted)
-    assert found.unaccounted_disk == len(planted) * 8192
+    assert_nobodys(found, root, planted)
 
 
 @pytest.mark.parametrize("half", ["docker", "containerd"])
 def test_a_planted_file_is_nobodys_in_a_containerd_store(half: str, containerd_samples: Path, tmp_path: Path) -> None:
     copied(containerd_samples / "root", tmp_path / "root")
     top = tmp_path / "root" / half
-    planted = [folder / "planted" for folder in record_directories(top)]
-    for path in planted:
-        path.write_bytes(b"x" * 5000)
+    planted = planted_in(record_directories(top))
     found = counted(tmp_path / "root/docker")
     assert_closed(found, du(tmp_path / "root/docker", tmp_path / "root/containerd"))
-    folder = tmp_path / "root/docker"
-    nobodys = {folder / one.path for one in found.entries if one.category in (Category.UNKNOWN, Category.ORPHAN)}
-    assert nobodys == set(planted)
+    assert_nobodys(found, tmp_path / "root/docker", planted)
 
 
 def test_planted_directories_are_nobodys(overlay2_root: Path, tmp_path: Path) -> None:
@@ -228,20 +216,11 @@ def test_hostile_names_links_and_sparse_files(overlay2_root: Path, tmp_path: Pat
 
 def test_a_tree_deeper_than_any_path(overlay2_root: Path, tmp_path: Path) -> None:
     root = copied(overlay2_root, tmp_path / "root")
-    fd = os.open(root / "volumes/vol1/_data", os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("directory", dir_fd=fd)
-        below = os.open("directory", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
-    try:
+    with deepened(root / "volumes/vol1/_data", 1200):
         for workers in (1, 2):
             found = counted(root, workers)
             assert_closed(found, du(root))
             assert next(one.count for one in found.entries if one.path == "volumes/vol1") >= 1200
-    finally:
-        subprocess.run(["rm", "-rf", str(root)], check=True)  # deeper than the interpreter's own removal can go
 
 
 def test_what_cant_be_listed_is_a_class(

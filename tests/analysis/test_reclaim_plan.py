@@ -54,22 +54,22 @@ def test_nothing_superfluous_is_taken() -> None:
 
 def test_twenty_candidates_are_exact_and_quick() -> None:
     weighed = world(random.Random(1), 20, 60)
-    begin = time.monotonic()
+    begin = time.process_time()
     chosen, exact = plan(weighed, [thing(number) for number in range(20)], 20_000_000)
     assert exact
     assert freed(weighed, chosen) >= 20_000_000
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_many_candidates_are_good_in_about_a_second() -> None:
     weighed = world(random.Random(2), 300, 900)
-    begin = time.monotonic()
+    begin = time.process_time()
     chosen, exact = plan(weighed, [thing(number) for number in range(300)], 100_000_000)
     value = freed(weighed, chosen)
     assert value >= 100_000_000
     assert exact == (value == 100_000_000)
     assert value < 130_000_000
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def entry(path: str, disk: int, links: dict[int, Link]) -> LedgerEntry:

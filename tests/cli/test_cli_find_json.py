@@ -90,7 +90,7 @@ def test_runs_and_single_entries_agree(unpacked: Any) -> None:
         search = Search(session, subject, Wanted(names_like("*")), details=True)
         runs = [found for found in search.runs() if isinstance(found, FoundRun)]
         together = {(one.entry.path, one.entry.level): _shape(one) for run in runs for one in run.entries()}
-        assert max(len(run.rows) for run in runs) > 1
+        assert max(len(run.copies.rows) for run in runs) > 1
         for path, level in list(together)[::7]:
             alone = Search(session, subject, Wanted(names_like(f"^/{re.escape(path)}$", regex=True)), details=True)
             shapes = {one.entry.level: _shape(one) for one in alone.hits()}

@@ -1,6 +1,8 @@
 """A real podman on a store of its own, apart from every other of the machine.
 
 Its root, run root and temporary files lie in one new folder; containers get no network. Nothing of it keeps running.
+It is the podman that is installed here, or one of a system with newer engines, which lies in a folder of this machine:
+then the store is in that system, and a link leads there, so both sides have it by one path.
 """
 
 from __future__ import annotations
@@ -16,10 +18,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from engine import PROGRAMS, busybox, minimal_tar
 
 WAIT_SECONDS = 10.0
+NEWER = "LAYERSCOPE_NEWER_ENGINES"
+KINDS = ("overlay", "vfs", *(pytest.param(f"newer {driver}", marks=pytest.mark.full) for driver in ("overlay", "vfs")))
+"""For fixtures: what :func:`made` makes."""
 # The defaults are higher than a machine without privilege over its limits allows.
+QUIET = "PODMAN_IGNORE_CGROUPSV1_WARNING"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
 
 
@@ -32,9 +39,31 @@ def missing() -> str | None:
         return f"podman is not installed in {PROGRAMS}"
     if shutil.which("crun", path=PROGRAMS) is None and shutil.which("runc", path=PROGRAMS) is None:
         return f"neither crun nor runc is installed in {PROGRAMS}"
+    return _failure(None)
+
+
+@cache
+def missing_newer() -> str | None:
+    """Why no podman of a system with newer engines can run containers here, or None."""
+    if os.geteuid() != 0:
+        return "a rootful podman needs root"
+    if newer_system() is None:
+        return f"{NEWER} names no folder with a system that has newer engines"
+    return _failure(newer_system())
+
+
+def newer_system() -> Path | None:
+    """The root directory of a system with newer engines, which has its ``/proc``, ``/dev`` and ``/sys``."""
+    named = os.environ.get(NEWER)
+    if not named or not Path(named, "usr/bin/podman").exists() or not Path(named, "proc/self").exists():
+        return None
+    return Path(named)
+
+
+def _failure(system: Path | None) -> str | None:
     if busybox() is None:
         return "no static busybox to run in containers (apt-get install busybox-static)"
-    engine = Podman("overlay")
+    engine = Podman("overlay", system=system)
     try:
         engine.import_tar(minimal_tar().bytes(), "localhost/probe:1")
         words = ("--network", "none", "localhost/probe:1", "/bin/busybox", "true")
@@ -46,30 +75,58 @@ def missing() -> str | None:
     return None
 
 
-class Podman:
-    """One store. ``root`` is its graph root; it stays until :meth:`remove`."""
+def made(kind: str, place: str = "root") -> Podman:
+    """A new store of one of :data:`KINDS`; the test is skipped where there can be none."""
+    newer, _, driver = kind.rpartition(" ")
+    reason = missing_newer() if newer else missing()
+    if reason:
+        pytest.skip(reason)
+    return Podman(driver, place, newer_system() if newer else None)
 
-    def __init__(self, driver: str, place: str = "root") -> None:
+
+class Podman:
+    """One store. ``root`` is its graph root; it stays until :meth:`remove`.
+
+    ``system`` is the root directory of the system that its programs are of; None: this one's.
+    """
+
+    def __init__(self, driver: str, place: str = "root", system: Path | None = None) -> None:
         self.driver = driver
-        self.home = Path(tempfile.mkdtemp(prefix="lsp-", dir="/var/tmp"))
+        self._place = Path(tempfile.mkdtemp(prefix="lsp-", dir=f"{system or ''}/var/tmp"))
+        self.home = Path("/var/tmp", self._place.name)
+        if system is not None:
+            self.home.symlink_to(self._place)
         self.root = self.home / place
-        runtime = shutil.which("crun", path=PROGRAMS) or shutil.which("runc", path=PROGRAMS) or "runc"
+        self._system = system
+        self.environment = {**os.environ, "PATH": PROGRAMS, "TMPDIR": str(self.home), QUIET: "1"}
+        runtime = self._find("crun", "runc") if system is None else self._find("runc", "crun")
         self._command = [
-            shutil.which("podman", path=PROGRAMS) or "podman",
+            *(() if system is None else ("chroot", str(system))),
+            self._find("podman"),
             *("--root", str(self.root), "--runroot", str(self.home / "run"), "--tmpdir", str(self.home / "tmp")),
             *("--storage-driver", driver, "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
             *("--runtime", runtime),
         ]
 
+    def _find(self, *names: str) -> str:
+        """The first of the programs that there is."""
+        top = str(self._system or "")
+        path = ":".join(f"{top}{folder}" for folder in PROGRAMS.split(":"))
+        found = (shutil.which(name, path=path) for name in names)
+        return next((one.removeprefix(top) for one in found if one), names[-1])
+
     def add_image_store(self, root: Path) -> None:
         """From now on images of ``root`` are used, too."""
         self._command += ["--storage-opt", f"{self.driver}.imagestore={root}"]
 
+    def keep_images_in(self, root: Path) -> None:
+        """From now on images are kept in ``root``, apart from containers."""
+        self._command += ["--imagestore", str(root)]
+
     def run(self, *arguments: str, data: bytes | None = None, ends: int = 0) -> str:
         """What a command of podman's prints; it must end with ``ends``."""
-        environment = {**os.environ, "PATH": PROGRAMS, "TMPDIR": str(self.home)}
         done = subprocess.run(
-            [*self._command, *arguments], input=data, capture_output=True, env=environment, timeout=300
+            [*self._command, *arguments], input=data, capture_output=True, env=self.environment, timeout=300
         )
         if done.returncode != ends:
             raise RuntimeError(f"podman {' '.join(arguments)}: {done.returncode}: {os.fsdecode(done.stderr)[-1000:]}")
@@ -77,9 +134,8 @@ class Podman:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A command that isn't waited for; what it says is lost."""
-        environment = {**os.environ, "PATH": PROGRAMS, "TMPDIR": str(self.home)}
         words = [*self._command, *arguments]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
 
     def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""
@@ -106,9 +162,11 @@ class Podman:
             time.sleep(0.05)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             point = line.split()[1]
-            if point.startswith(f"{self.home}/"):
+            if point.startswith(f"{self._place}/"):
                 subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
-        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self._place, ignore_errors=True)
+        if self._system is not None:
+            self.home.unlink()
 
     def _works(self) -> bool:
         """Whether a process with this store among its words is alive: a container's end is tidied up behind it."""

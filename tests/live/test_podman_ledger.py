@@ -23,20 +23,19 @@ BASE = "localhost/base:1"
 NOBODYS = {Category.UNKNOWN, Category.ORPHAN, Category.UNREADABLE}
 
 
-@pytest.fixture(scope="module", params=["overlay", "vfs"])
+@pytest.fixture(scope="module", params=podman_engine.KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A store with everything: running, stopped and new containers, a build, volumes of each kind, secrets, a pod."""
-    reason = podman_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    podman = Podman(str(request.param))
+    podman = podman_engine.made(str(request.param))
     try:
         podman.root.mkdir()
         subprocess.run(["mount", "--bind", podman.root, podman.root], check=True)
         podman.import_tar(base_tar(), BASE)
         (podman.home / "context").mkdir()
         (podman.home / "context/Dockerfile").write_text(f'FROM {BASE}\nRUN ["/bin/sh", "-c", "echo x > /x"]\nENV a=b\n')
-        podman.run("build", "--layers", "--network", "none", "-t", "localhost/built:1", str(podman.home / "context"))
+        podman.run(
+            "build", *LIMITS, "--layers", "--network", "none", "-t", "localhost/built:1", str(podman.home / "context")
+        )
         foreign = podman.home / "foreign"
         foreign.mkdir()
         (foreign / "big").write_bytes(b"x" * 300_000)

@@ -47,13 +47,10 @@ def base_tar() -> bytes:
     return tar.bytes()
 
 
-@pytest.fixture(scope="module", params=["overlay", "vfs"])
+@pytest.fixture(scope="module", params=podman_engine.KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A store with images and containers of every kind."""
-    reason = podman_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    podman = Podman(str(request.param))
+    podman = podman_engine.made(str(request.param))
     try:
         tell_the_story(podman)
         yield podman
@@ -306,14 +303,11 @@ def test_a_running_container(engine: Podman) -> None:
         engine.run("rm", "-f", "-t", "0", "runs")
 
 
-@pytest.fixture(scope="module", params=["overlay", "vfs"])
+@pytest.fixture(scope="module", params=podman_engine.KINDS)
 def two_stores(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A machine's own root directory with a store, and beside it one with images that the first may use."""
-    reason = podman_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    images = Podman(str(request.param))
-    own = Podman(str(request.param), "var/lib/containers/storage")
+    images = podman_engine.made(str(request.param))
+    own = podman_engine.made(str(request.param), "var/lib/containers/storage")
     try:
         images.import_tar(base_tar(), "localhost/base:1")
         images.shell("made", "localhost/base:1", "echo more > /data/more && rm /data/gone")
@@ -333,6 +327,11 @@ def two_stores(request: pytest.FixtureRequest) -> Iterator[Podman]:
         own.remove()
 
 
+def shared_by(podman: Podman) -> Path:
+    """Where the other store really lies."""
+    return (podman.home / "shared").resolve()
+
+
 def test_images_of_an_additional_store(two_stores: Podman) -> None:
     listed = two_stores.json("images", "-a", "--no-trunc")
     theirs = {(digest(image["Id"]), image["Size"], image["Containers"]) for image in listed}
@@ -341,14 +340,14 @@ def test_images_of_an_additional_store(two_stores: Podman) -> None:
         assert {(one.image.id, one.image.size, one.containers) for one in usages} == theirs
         assert len(theirs) == 3
         told = session.info()
-        assert f"additional image store “{two_stores.home}/shared”" in told.features
+        assert f"additional image store “{shared_by(two_stores)}”" in told.features
         assert ["/not/there" in problem.what for problem in told.problems] == [True]
-        assert session.paths == (two_stores.root, two_stores.home / "shared")
+        assert session.paths == (two_stores.root, shared_by(two_stores))
 
 
 def test_directories_of_an_additional_store(two_stores: Podman) -> None:
     """Where levels say that they lie, and as a root of its own, in which nobody has a container."""
-    shared = two_stores.home / "shared"
+    shared = shared_by(two_stores)
     with open_root(two_stores.root) as session, open_root(shared) as other:
         subject = session.find("localhost/shared:1")
         paths = [level.path or "" for level in session.levels(subject)]
@@ -376,6 +375,6 @@ def test_containers_on_an_additional_store(two_stores: Podman, name: str) -> Non
         }
         assert tree_facts.exact_of_session(session, subject) == wanted
         places = [level.path or "" for level in session.levels(subject)]
-        assert [place.startswith(f"{two_stores.home}/shared/") for place in places[:2]] == [True, True]
+        assert [place.startswith(f"{shared_by(two_stores)}/") for place in places[:2]] == [True, True]
         assert not any(place.startswith("/") for place in places[2:])
         assert {owner.kind for owner in session.owners(places[0])} == {"image"}

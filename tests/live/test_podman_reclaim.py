@@ -42,13 +42,10 @@ def base_tar() -> bytes:
     return tar.bytes()
 
 
-@pytest.fixture(scope="module", params=["overlay", "vfs"])
+@pytest.fixture(scope="module", params=podman_engine.KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A store with one image."""
-    reason = podman_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    podman = Podman(str(request.param))
+    podman = podman_engine.made(str(request.param))
     try:
         podman.root.mkdir()
         subprocess.run(["mount", "--bind", podman.root, podman.root], check=True)
@@ -76,7 +73,7 @@ def populate(podman: Podman, rng: random.Random, turn: int) -> None:
     folder = podman.home / f"context{turn}"
     folder.mkdir()
     (folder / "Dockerfile").write_text(f"FROM {rng.choice(names)}\nENV TURN={turn}\n{steps}")
-    podman.run("build", "--layers", "--network", "none", "-t", f"localhost/built/t{turn}:1", str(folder))
+    podman.run("build", *LIMITS, "--layers", "--network", "none", "-t", f"localhost/built/t{turn}:1", str(folder))
     names.append(f"localhost/built/t{turn}:1")
     for number in range(rng.randrange(1, 4)):
         podman.run("volume", "create", f"v{turn}-{number}")
@@ -205,7 +202,7 @@ def test_a_container_of_buildahs_is_no_prunes(engine: Podman) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "Dockerfile").write_text(f'FROM {BASE}\nRUN ["/bin/sh", "-c", "echo x > /x; sleep 3"]\n')
     known = set(Path("/run").glob("*run*/buildah-*"))
-    with engine.start("build", "--network", "none", str(folder)) as build:
+    with engine.start("build", *LIMITS, "--network", "none", str(folder)) as build:
         while not [one for one in engine.json("ps", "-a", "--external") if one["State"] == "storage"]:
             time.sleep(0.05)
         time.sleep(0.3)

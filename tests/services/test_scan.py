@@ -15,6 +15,7 @@ import pytest
 import scan_facts
 from archive_makers import BASE, TOP, archive, saved_members
 from ledger_facts import du
+from sample_roots import copied, deepened
 
 from layerscope import open_root
 from layerscope.errors import CommitError
@@ -29,11 +30,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of t
 SAMPLES = ("overlay2", "overlay2-buildkit", "fuse-overlayfs", "vfs", "btrfs", "aufs")
 POOLS = ("devicemapper/ext4", "devicemapper/xfs")
 CONTAINERD = ("root/docker", "root-managed/docker", "root-k8s/containerd")
-
-
-def copied(root: Path, target: Path) -> Path:
-    subprocess.run(["cp", "-a", str(root), str(target)], check=True)
-    return target
 
 
 def disk_in_root(found: scan_facts.Scanned) -> int:
@@ -203,19 +199,10 @@ def test_odd_files(overlay2_root: Path, tmp_path: Path) -> None:
 
 def test_a_tree_deeper_than_any_path(overlay2_root: Path, tmp_path: Path) -> None:
     root = copied(overlay2_root, tmp_path / "root")
-    fd = os.open(root / "volumes/vol1/_data", os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("directory", dir_fd=fd)
-        below = os.open("directory", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
-    try:
+    with deepened(root / "volumes/vol1/_data", 1200):
         found = scan_facts.scanned(root)
         assert disk_in_root(found) == du(root)
         assert max(row.path.count(b"/") for _, row in found.rows()) >= 1200
-    finally:
-        subprocess.run(["rm", "-rf", str(root)], check=True)  # deeper than the interpreter's own removal can go
 
 
 def test_what_cant_be_listed_is_told(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import random
+import re
+import struct
 import tarfile
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from layerscope.formats.gotime import format_rfc3339
+from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.units import human_size
 from layerscope.model.digest import ChainID, is_digest
 from layerscope.model.problem import Severity
@@ -228,6 +232,81 @@ def test_the_older_state_is_used_when_the_newest_is_torn() -> None:
     assert (problem.path, problem.severity) == (METADATA, Severity.WARNING)
     assert "the newest state is torn" in problem.what
     assert len(found.records) == 10
+
+
+@cache
+def killed(case: str) -> tuple[bytes, bytes, bytes]:
+    """The three databases of a docker that was killed."""
+    with tarfile.open(DATA / "buildkit-killed" / "buildkit.tar.gz") as archive:
+        files = [archive.extractfile(f"{case}/{path}") for path in (METADATA, SNAPSHOTS, LEASES)]
+        metadata, snapshots, leases = (file.read() for file in files if file is not None)
+    return metadata, snapshots, leases
+
+
+KILLED: dict[str, dict[str, list[str]]] = json.loads((DATA / "buildkit-killed" / "truth.json").read_text())
+
+
+@pytest.mark.parametrize("case", ["build-killed", "prune-killed"])
+def test_what_docker_could_never_remove_is_lost_where_no_daemon_is(case: str) -> None:
+    found, truth = read_claims(*killed(case), math.inf), KILLED[case]
+    assert found.lost_ids == set(truth["remaining"])
+    assert found.cache_ids == set(truth["directories"]) - set(truth["remaining"])
+
+
+def test_a_layer_is_lost_to_the_build_cache_with_its_record() -> None:
+    found = read_claims(*killed("prune-of-a-layer-killed"), math.inf)
+    (lost,) = found.lost_ids
+    assert lost in KILLED["prune-of-a-layer-killed"]["remaining"]
+    before = read_claims(*killed("prune-of-a-layer-killed"))
+    assert len(before.chain_ids - found.chain_ids) == 1
+
+
+def test_a_lease_without_a_record_holds_no_layer() -> None:
+    assert read_claims(*killed("pull-killed")).chain_ids
+    found = read_claims(*killed("pull-killed"), math.inf)
+    assert (found.chain_ids, found.lost_ids) == (frozenset(), frozenset())
+    assert found.cache_ids == set(KILLED["pull-killed"]["directories"])
+
+
+def test_under_a_daemon_a_lease_may_still_get_its_record() -> None:
+    files, (lost,) = killed("build-killed"), KILLED["build-killed"]["remaining"]
+    made = parse_rfc3339("2026-11-22T07:53:22.015270191Z")  # what its own label says
+    assert made is not None
+    for settled, is_lost in ((made / 1e9 - 1, False), (made / 1e9 + 1, True)):
+        found = read_claims(*files, settled)
+        assert (lost in found.lost_ids, lost in found.cache_ids) == (is_lost, not is_lost)
+
+
+def test_under_a_daemon_a_removal_may_be_going_on() -> None:
+    (lost,) = KILLED["prune-killed"]["remaining"]
+    found = read_claims(*killed("prune-killed"), time.time())
+    assert lost in found.cache_ids
+    assert not found.lost_ids
+
+
+def test_a_temporary_lease_needs_no_record() -> None:
+    metadata, snapshots, leases = killed("build-killed")
+    (lost,) = KILLED["build-killed"]["remaining"]
+    old, new = b"containerd.io/gc.flat", b"buildkit/lease.temporary"
+    time_ = b"2026-11-22T07:53:22.015270191Z"
+    changed = bytearray(leases)
+    for found_at in re.finditer(re.escape(old + time_), leases):  # in pages of older states, too
+        sizes = leases.rindex(struct.pack("<II", len(old), len(time_)), 0, found_at.start())
+        struct.pack_into("<II", changed, sizes, len(new), len(time_) + len(old) - len(new))
+        changed[found_at.start() : found_at.start() + len(new)] = new
+    found = read_claims(metadata, snapshots, bytes(changed), math.inf)
+    assert lost in found.cache_ids
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize("damaged", [METADATA, LEASES])
+@pytest.mark.parametrize("case", list(KILLED))
+def test_nothing_is_lost_by_a_database_that_cannot_be_read(case: str, damaged: str) -> None:
+    files = dict(zip((METADATA, SNAPSHOTS, LEASES), killed(case), strict=True))
+    files[damaged] = bytes(4096)
+    found = read_claims(files[METADATA], files[SNAPSHOTS], files[LEASES], math.inf)
+    assert not found.lost_ids
+    assert not found.complete
 
 
 def test_shared_goes_down_to_the_parents() -> None:

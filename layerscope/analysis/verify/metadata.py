@@ -6,6 +6,7 @@ What may differ without anybody's doing:
 | --- | --- |
 | time | a header of whole seconds fits every fraction of that second: BuildKit's layers keep what the tar cut off |
 | time before 1970 or beyond 63 bits of nanoseconds | 0 on the disk, except of symlinks |
+| time of a directory or symlink in a layer pulled in parts | that of the pull, which fills a directory last |
 | mode of a symlink | never set |
 | whiteout | a device 0:0 whose owner is the header's; mode and time mean nothing |
 | attributes of the overlay itself | the kernel's notes |
@@ -59,6 +60,7 @@ class Rules:
     which in a remapped root are the host's. ``modes``: permission bits can be compared. ``exact``: the directory was
     unpacked from the tar; else the tar was made of the directory, which may have attributes and sockets that no tar
     keeps. ``sees_marks``: this user would see a mark that is there. ``top``: the layer's top has what the tar says.
+    ``times``: directories and symlinks have the tar's times.
     """
 
     kind: LayerKind
@@ -69,6 +71,7 @@ class Rules:
     exact: bool = True
     sees_marks: bool = True
     top: bool = True
+    times: bool = True
 
     @property
     def device_marks(self) -> bool:
@@ -255,6 +258,8 @@ class MetadataCheck:
         self._compare_owner(header, stat, header.path)
         if header.type == "1" and is_symlink:
             return  # docker gives a link's time to its symlink no more
+        if not self._rules.times and (is_symlink or modes.S_ISDIR(stat.st_mode)):
+            return
         recorded, found = header.mtime_ns, stat.st_mtime_ns
         if not (is_symlink or 0 <= recorded <= _LATEST):
             recorded = 0

@@ -1,6 +1,6 @@
 """The lines of ``docker system df -v``, cell by cell.
 
-Source: docker/cli cli/command/formatter/disk_usage.go, buildcache.go, volume.go; equal to those of 20.10.24.
+Source: docker/cli cli/command/formatter/disk_usage.go, buildcache.go, volume.go; equal to those of 20.10.24 and 28.5.2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIGITS = 4
 
 def tables(usage: DiskUsage, images_of: Sequence[str], now_ns: int) -> Iterator[Table]:
     """Heading, header and rows of each part. ``images_of`` are the IMAGE cells of the containers, in their order."""
-    yield "Images space usage:", _IMAGES, [_image(one, now_ns) for one in usage.images]
+    yield "Images space usage:", _IMAGES, [_image(one, usage.image_digits, now_ns) for one in usage.images]
     rows = [_container(one, shown, now_ns) for one, shown in zip(usage.containers, images_of, strict=True)]
     yield "Containers space usage:", _CONTAINERS, rows
     volumes = [
@@ -39,10 +39,10 @@ def tables(usage: DiskUsage, images_of: Sequence[str], now_ns: int) -> Iterator[
     yield heading, _CACHE, [_cache(one, now_ns) for one in usage.build_cache]
 
 
-def _image(one: ImageUsage, now_ns: int) -> list[str]:
+def _image(one: ImageUsage, digits: int, now_ns: int) -> list[str]:
     """docker shows the first name only."""
     repository, tag = image_names(one.image)[0] if one.image.repo_tags else ("<none>", "<none>")
-    sizes = [size(value, _DIGITS) for value in (one.image.size, one.shared_size, one.unique_size)]
+    sizes = [size(one.image.size, digits), size(one.shared_size, _DIGITS), size(one.unique_size, _DIGITS)]
     identity, created = short_id(one.image.id), since(one.image.created, now_ns)
     return [repository, tag, identity, created, *sizes, str(one.containers)]
 

@@ -26,15 +26,16 @@ _SECOND = 1_000_000_000
 
 def run_text(run: FoundRun) -> str | None:
     """The elements of a run, with commas and line ends between; None if one has a text that isn't Unicode."""
-    folder = f"/{run.folder}/" if run.folder else "/"
+    copies = run.copies
+    folder = f"/{copies.folder}/" if copies.folder else "/"
     if not is_utf8(run.ref + folder):
         return None
     before = f'{{"path": {quoted(replaced(folder))[:-1]}'
-    facts = _facts_text(run.level, run.chain_id, run.cache_id, run.state, run.hidden_by)
+    facts = _facts_text(copies.level, copies.chain_id, copies.cache_id, copies.state, copies.hidden_by)
     ref = quoted(replaced(run.ref + folder[1:]))[:-1] if run.ref else ""
     end = _holders_text(run.holders, run.gone)
     found = []
-    for name, stat, target in run.rows:
+    for name, stat, target in copies.rows:
         if not (name.isascii() or is_utf8(name)):
             return None
         text = quoted(replaced(name))[1:]

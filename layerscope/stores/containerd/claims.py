@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from layerscope.hostfs import Directory
-from layerscope.model.claim import Category, Claim, Place
+from layerscope.model.claim import Category, Claim, Place, by_pattern
 from layerscope.model.digest import is_digest, is_hex64
 from layerscope.stores.claims import ClaimedTree
 from layerscope.stores.containerd.halves import Halves
@@ -43,6 +43,7 @@ _HEX = re.compile(r"[0-9a-f]+")
 _DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 """How many digits each kind of digest has."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MOUNT = re.compile(r"containerd-mount\d+")
 _UNFINISHED = re.compile(r"(new|rm)-\d+")
 _CONTAINER_RANK = 10_000
 _NOWHERE = Path("/")
@@ -94,6 +95,9 @@ def containerd_place(root: Directory, path: str, engine: Claim | None, halves: H
     blob_claim = partial(_blob, f"{prefix}{_CONTENT}", known, metadata.sound, engine)
     store = engine or Claim(f"{prefix}{_CONTENT}", Category.RECORD, "containerd", "containerd's content store")
     content = content_place(store)
+    half = Claim(
+        f"{prefix}tmpmounts", Category.TEMPORARY, "containerd", "where a layer was mounted while it was unpacked"
+    )
     blobs = {name: Place(store, rule=partial(blob_claim, name)) for name in _DIGITS}
     names = {
         _CONTENT: replace(content, names={**content.names, "blobs": Place(store, names=blobs)}),
@@ -101,7 +105,7 @@ def containerd_place(root: Directory, path: str, engine: Claim | None, halves: H
         "io.containerd.grpc.v1.introspection": Place(own, names={"uuid": Place(own)}),
         "io.containerd.grpc.v1.cri": _kubernetes(prefix, own),
         "opt": Place(own, names={"bin": Place(own), "lib": Place(own)}),
-        "tmpmounts": Place(own),
+        "tmpmounts": Place(own, rule=by_pattern((_MOUNT.fullmatch, Place(half, whole=True)))),
     }
     for name, kind in _entries(root):
         if kind == "d" and name.startswith(_SNAPSHOTTER):

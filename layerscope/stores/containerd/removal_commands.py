@@ -12,11 +12,11 @@ Source: containerd cmd/ctr/commands, internal/cri/labels; nerdctl pkg/labels.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from layerscope.stores.containerd.halves import is_docker_namespace
 from layerscope.stores.containerd.metadata import ContainerRecord, ImageRecord
+from layerscope.stores.removal import command_of
 
 KUBERNETES = "k8s.io"
 _KIND = "io.cri-containerd.kind"
@@ -27,40 +27,36 @@ _NERDCTL = "nerdctl/"
 def image_command(namespace: str, records: Sequence[ImageRecord], shown: Sequence[str]) -> str:
     """What removes the image of these records; ``shown`` are its names as docker or Kubernetes tell them."""
     if is_docker_namespace(namespace):
-        return _words("docker", "rmi", *shown)
+        return command_of("docker", "rmi", *shown)
     names = sorted(record.name for record in records)
     if namespace == KUBERNETES and any(_MANAGED in record.labels for record in records):
-        return _words("crictl", "rmi", *shown[:1])
+        return command_of("crictl", "rmi", *shown[:1])
     if any(label.startswith(_NERDCTL) for record in records for label in record.labels):
-        return _words("nerdctl", "-n", namespace, "rmi", *names)
-    return _words("ctr", "-n", namespace, "images", "rm", "--sync", *names)
+        return command_of("nerdctl", "-n", namespace, "rmi", *names)
+    return command_of("ctr", "-n", namespace, "images", "rm", "--sync", *names)
 
 
 def container_command(namespace: str, id_: str, name: str, record: ContainerRecord | None, runs: bool) -> str:
     """What removes a container, by force if it ``runs``; ``record`` is that of the namespace, if it has one."""
     force = ("-f",) if runs else ()
     if is_docker_namespace(namespace):
-        return _words("docker", "rm", *force, name)
+        return command_of("docker", "rm", *force, name)
     labels = record.labels if record is not None else {}
     if _KIND in labels:
-        return _words("crictl", "rmp" if labels[_KIND] == "sandbox" else "rm", *force, id_[:12])
+        return command_of("crictl", "rmp" if labels[_KIND] == "sandbox" else "rm", *force, id_[:12])
     if any(label.startswith(_NERDCTL) for label in labels):
-        return _words("nerdctl", "-n", namespace, "rm", *force, name)
-    remove = _words("ctr", "-n", namespace, "containers", "rm", id_)
+        return command_of("nerdctl", "-n", namespace, "rm", *force, name)
+    remove = command_of("ctr", "-n", namespace, "containers", "rm", id_)
     if not runs:
         return remove
-    return f"{_words('ctr', '-n', namespace, 'tasks', 'rm', '-f', id_)} && {remove}"
+    return f"{command_of('ctr', '-n', namespace, 'tasks', 'rm', '-f', id_)} && {remove}"
 
 
 def lease_command(namespace: str, id_: str) -> str:
     """What removes a lease."""
-    return _words("ctr", "-n", namespace, "leases", "rm", id_)
+    return command_of("ctr", "-n", namespace, "leases", "rm", id_)
 
 
 def snapshot_command(namespace: str, snapshotter: str, key: str) -> str:
     """What removes a snapshot that nothing above stands on."""
-    return _words("ctr", "-n", namespace, "snapshots", "--snapshotter", snapshotter, "rm", key)
-
-
-def _words(*words: str) -> str:
-    return shlex.join(words)
+    return command_of("ctr", "-n", namespace, "snapshots", "--snapshotter", snapshotter, "rm", key)

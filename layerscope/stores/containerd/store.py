@@ -34,13 +34,14 @@ from layerscope.stores.containerd.stack import Member, image_stack, levels_of
 from layerscope.stores.containerd.usage import image_usages
 from layerscope.stores.docker.containers import read_containers
 from layerscope.stores.docker.liveness import Liveness, find_liveness
-from layerscope.stores.docker.record import unique
-from layerscope.stores.docker.volumes import VolumeRecords, read_volumes
+from layerscope.stores.docker.record import Fault, read_bytes, unique
+from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger
     from layerscope.model.reclaim import Removable
     from layerscope.stores.claims import ClaimedTree
+    from layerscope.stores.docker.buildkit import BuildCacheRecord
 
 
 class ContainerdStore:
@@ -82,6 +83,7 @@ class ContainerdStore:
         found += self._images[1]
         found += self._containers[1]
         found += whole.problems(self)
+        found += self.build_records[1]
         found += self._volumes.problems
         return unique(found)
 
@@ -119,6 +121,17 @@ class ContainerdStore:
                     if snapshotter == self.driver:
                         held.update(one.cache_id for one in self.snapshots.chain(key) if one.cache_id is not None)
         return frozenset(held)
+
+    @cached_property
+    def build_records(self) -> tuple[tuple[BuildCacheRecord, ...], tuple[Problem, ...]]:
+        """BuildKit's own list of its cache, by id, and what is wrong with it; empty where nothing was built."""
+        from layerscope.stores.docker.buildkit import read_records
+
+        if self.halves.docker is None:
+            return (), ()
+        path, name = f"buildkit/containerd-{self.driver}", "metadata_v2.db"
+        data = read_bytes(self.halves.docker.descend(path), name, DATABASE_LIMIT)
+        return read_records(None if isinstance(data, Fault) else data, f"{path}/{name}")
 
     def tar_split(self, chain_id: ChainID) -> BinaryIO | None:
         """None: containerd keeps the compressed tar itself, or nothing."""

@@ -5,9 +5,9 @@
 | 28 | the recorded size of each layer that two images have |
 | 29 | that, and each blob that two images have, once |
 
-Init layers between an image's layers are never shared, though several images may stand on them. Every image counts,
-those without a name and intermediate ones too. Source: moby daemon/containerd/image_list.go of both versions; equal to
-the answers of both on the samples.
+Init layers between an image's layers are never shared, though several images may stand on them. Two images means two of
+those that docker lists: an intermediate one shares with all, but no other shares with it. Source: moby
+daemon/containerd/image_list.go of both versions; equal to the answers of both on the samples, and of a living 28.
 """
 
 from __future__ import annotations
@@ -28,27 +28,36 @@ def image_usages(
     """Every image with its shared and unique bytes, in the order given; ``blobs_too``: as docker 29 counts."""
     parents = {one.image.parent for one in images if one.image.parent}
     users: Counter[ImageID] = Counter(container.image_id for container in containers if container.image_id)
-    chains = Counter(chain for one in images for chain in one.chain_ids)
-    blobs = Counter(digest for one in images for digest in {blob.digest for blob in one.blobs})
+    listed = [one for one in images if one.image.names or one.image.id not in parents]
+    counts = {True: _Uses(images), False: _Uses(listed)}
     found = []
     for one in images:
         image = one.image
+        intermediate = not image.names and image.id in parents
+        chains, blobs = counts[intermediate].chains, counts[intermediate].blobs
         sizes = [_size(snapshots, chain) for chain in one.chain_ids if chains[chain] > 1]
         if blobs_too:
             sizes.extend({blob.digest: blob.size for blob in one.blobs if blobs[blob.digest] > 1}.values())
         shared = None if None in sizes or image.size is None else sum(size or 0 for size in sizes)
-        nameless = not (image.repo_tags or image.repo_digests)
         found.append(
             ImageUsage(
                 image=image,
                 shared_size=shared,
                 unique_size=None if shared is None or image.size is None else image.size - shared,
                 containers=users[image.id],
-                dangling=nameless and image.id not in parents,
-                intermediate=nameless and image.id in parents,
+                dangling=not image.names and image.id not in parents,
+                intermediate=intermediate,
             )
         )
     return found
+
+
+class _Uses:
+    """How often each layer and each blob is found among ``images``: a layer of two platforms of one image is twice."""
+
+    def __init__(self, images: Sequence[StoredImage]) -> None:
+        self.chains = Counter(chain for one in images for chain in one.chain_ids)
+        self.blobs = Counter(digest for one in images for digest in {blob.digest for blob in one.blobs})
 
 
 def _size(snapshots: Snapshots, key: str) -> int | None:

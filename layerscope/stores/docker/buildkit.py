@@ -8,27 +8,38 @@ All bolt databases::
                        cache.snapshot (key of its snapshot, else the record's own id),
                        cache.equalMutable (the record that holds the same data and is listed in its place)
     containerdmeta.db  v1/buildkit/leases/<lease>/snapshots/<snapshotter>/<snapshot key>
+                                                 /createdat   when it was made
+                                                 /labels      buildkit/lease.temporary: docker ends it when it starts
     snapshots.db       <snapshot key>/parent     key of the snapshot below, "" for none; this key has a directory
                                      committed   the key whose directory this one stands for
                                      chainid     the layer it was registered as
                                      size        bytes, as text, where once asked for
 
+With docker's containerd store only ``containerd-<snapshotter>/metadata_v2.db`` is there: the rest is in containerd's
+own databases, whose snapshots bear the keys that the records name. Its records have ``cache.chainID``, too.
+
 A snapshot key is a chain ID, or an id of 25 characters that also names the directory. Only what a record or a lease
 leads to is alive: ``snapshots.db`` keeps the keys of layers that are long gone.
 
+A lease bears its record's id, is made before it and removed before it. docker looks for leases by the records only, so
+what a kill leaves of the two holds nothing that docker could ever remove: a lease without a record, and a record that
+is marked as deleted and has no lease any more.
+
 Source: moby builder/builder-next/adapters/snapshot, moby/buildkit cache/metadata.go, cache/manager.go; seen with
-docker 20.10.24.
+docker 20.10.24, 28.5.2 and 29.7.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import msgspec
 
 from layerscope.errors import CorruptError
 from layerscope.formats.boltdb import Bucket, Database
+from layerscope.formats.gotime import parse_binary
 from layerscope.model.digest import CacheID, ChainID, is_digest, is_file_name
 from layerscope.model.problem import Problem, Severity
 
@@ -38,6 +49,7 @@ LEASES = "buildkit/containerdmeta.db"
 """Where the three files lie, relative to the root."""
 
 _EFFECT = "what only the build cache holds can't be told from leftovers"
+_TEMPORARY_LEASE = b"buildkit/lease.temporary"
 _MAX_FIELD = 1 << 20
 _INT64 = 1 << 63
 
@@ -70,13 +82,15 @@ class BuildKitClaims:
 
     ``cache_ids`` are names of directories of the storage driver; some may not exist. ``chain_ids`` are layers of the
     layer store; the layers below them are held as well, and are found by that store's own parents. ``records`` are
-    sorted by id, those that docker doesn't list left out.
+    sorted by id, those that docker doesn't list left out. ``lost_ids`` are names of directories that only a lease
+    without a record leads to, or a deleted record without a lease: docker never removes them.
     """
 
     cache_ids: frozenset[CacheID] = frozenset()
     chain_ids: frozenset[ChainID] = frozenset()
     records: tuple[BuildCacheRecord, ...] = ()
     problems: tuple[Problem, ...] = ()
+    lost_ids: frozenset[CacheID] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -84,7 +98,9 @@ class BuildKitClaims:
         return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
 
-def read_claims(metadata: bytes | None, snapshots: bytes | None, leases: bytes | None) -> BuildKitClaims:
+def read_claims(
+    metadata: bytes | None, snapshots: bytes | None, leases: bytes | None, settled: float = 0.0
+) -> BuildKitClaims:
     """BuildKit's claims and records.
 
     Never raises: a damaged or missing database is a problem, and what the others tell is used. All three missing is a
@@ -94,17 +110,50 @@ def read_claims(metadata: bytes | None, snapshots: bytes | None, leases: bytes |
         metadata: bytes of ``metadata_v2.db``, None if there is no such file.
         snapshots: bytes of ``snapshots.db``.
         leases: bytes of ``containerdmeta.db``.
+        settled: seconds since 1970; a lease that was made before has its record, or never gets one. Infinite where no
+            daemon is: then no removal is under way, either.
     """
     files = {METADATA: metadata, SNAPSHOTS: snapshots, LEASES: leases}
     missing = [path for path, data in files.items() if data is None]
     problems = [Problem(path, "missing", _EFFECT) for path in missing] if len(missing) < len(files) else []
-    fields = _read_records(_open(metadata, METADATA, problems), problems)
-    known = _read_snapshots(_open(snapshots, SNAPSHOTS, problems), problems)
-    leased = _read_leases(_open(leases, LEASES, problems), problems)
-    roots = [key for id_, record in fields.items() for key in _snapshot_keys(id_, record, known)]
-    cache_ids, chain_ids = _follow([*roots, *leased], known)
+    opened = {path: _open(data, path, problems) for path, data in files.items()}
+    doubtful = {problem.path for problem in problems}
+    fields = _read_records(opened[METADATA], problems)
+    known = _read_snapshots(opened[SNAPSHOTS], problems)
+    leased = {lease.id: lease for lease in _read_leases(opened[LEASES])}
+    kept: list[str] = []
+    lost: list[str] = []
+    for id_, record in fields.items():
+        over = settled == inf and record.get("cache.deleted") is True and id_ not in leased and LEASES not in doubtful
+        (lost if over else kept).extend(_snapshot_keys(id_, record, known))
+    for lease in leased.values():
+        over = lease.id not in fields and lease.is_over(settled) and METADATA not in doubtful
+        (lost if over else kept).extend(lease.keys)
+    cache_ids, chain_ids = _follow(kept, known)
+    lost_ids = _follow(lost, known)[0] - cache_ids
     records = tuple(_record(id_, fields[id_], known) for id_ in sorted(fields) if _is_listed(fields[id_]))
-    return BuildKitClaims(cache_ids, chain_ids, records, tuple(problems))
+    return BuildKitClaims(cache_ids, chain_ids, records, tuple(problems), lost_ids)
+
+
+def read_records(metadata: bytes | None, path: str) -> tuple[tuple[BuildCacheRecord, ...], tuple[Problem, ...]]:
+    """The records that BuildKit keeps beside a containerd store, sorted by id, in ``path``; never raises.
+
+    The size of one that hasn't its own is that of the record of the same data that isn't listed. ``cache_id`` is the
+    key of the snapshot.
+    """
+    problems: list[Problem] = []
+    fields = _read_records(_open(metadata, path, problems), problems, path)
+    sizes = {_str(one.get("cache.equalMutable")): _int(one.get("snapshot.size")) for one in fields.values()}
+    found = []
+    for id_ in sorted(fields):
+        record = fields[id_]
+        if _is_listed(record):
+            made, chain_id = _record(id_, record, {}), _str(record.get("cache.chainID"))
+            size = made.size if made.size is not None else sizes.get(id_)
+            key = CacheID(_str(record.get("cache.snapshot")) or id_)
+            chain = ChainID(chain_id) if is_digest(chain_id) else made.chain_id
+            found.append(replace(made, size=size, cache_id=key, chain_id=chain))
+    return tuple(found), tuple(problems)
 
 
 def shared_records(records: Iterable[BuildCacheRecord], image_chains: Collection[ChainID]) -> frozenset[str]:
@@ -135,6 +184,21 @@ class _Snapshot:
     size: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """``keys`` are those of its snapshots; ``created_at`` is in nanoseconds since 1970, None where not told."""
+
+    id: str
+    keys: tuple[str, ...]
+    created_at: int | None
+    temporary: bool
+
+    def is_over(self, settled: float) -> bool:
+        """Whether it never gets the record that it hasn't yet. A temporary one needs none, and docker ends it."""
+        made = self.created_at / 10**9 if self.created_at is not None else None
+        return not self.temporary and (settled == inf or (made is not None and made < settled))
+
+
 def _open(data: bytes | None, path: str, problems: list[Problem]) -> Bucket | None:
     """The root bucket of a database that walks from end to end, in its newest or its older state."""
     if data is None:
@@ -150,7 +214,7 @@ def _open(data: bytes | None, path: str, problems: list[Problem]) -> Bucket | No
     return database.root
 
 
-def _read_records(root: Bucket | None, problems: list[Problem]) -> dict[str, dict[str, object]]:
+def _read_records(root: Bucket | None, problems: list[Problem], path: str = METADATA) -> dict[str, dict[str, object]]:
     """The decoded fields of each record, by its id."""
     main = root.bucket(b"_main") if root is not None else None
     if main is None:
@@ -159,13 +223,13 @@ def _read_records(root: Bucket | None, problems: list[Problem]) -> dict[str, dic
         _text(key): {
             _text(name): value
             for name, raw in bucket.items()
-            if isinstance(raw, bytes) and (value := _decode(raw, _text(key), _text(name), problems)) is not None
+            if isinstance(raw, bytes) and (value := _decode(raw, _text(key), _text(name), problems, path)) is not None
         }
         for key, bucket in main.buckets()
     }
 
 
-def _decode(raw: bytes, record: str, field: str, problems: list[Problem]) -> object:
+def _decode(raw: bytes, record: str, field: str, problems: list[Problem], path: str) -> object:
     """The value of one field; None where it was taken back or can't be read."""
     if not raw:
         return None
@@ -175,7 +239,7 @@ def _decode(raw: bytes, record: str, field: str, problems: list[Problem]) -> obj
         decoded: object = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, CorruptError) as error:
         what = f"record {record!a:.100}, field {field!a:.100}: {error}"
-        problems.append(Problem(METADATA, what[:400], "this field isn't shown", "", Severity.WARNING))
+        problems.append(Problem(path, what[:400], "this field isn't shown", "", Severity.WARNING))
         return None
     return decoded.get("value") if isinstance(decoded, Mapping) else None
 
@@ -201,17 +265,15 @@ def _read_snapshots(root: Bucket | None, problems: list[Problem]) -> dict[str, _
     return known
 
 
-def _read_leases(root: Bucket | None, problems: list[Problem]) -> list[str]:
-    """The snapshot keys that a lease holds."""
+def _read_leases(root: Bucket | None) -> Iterator[_Lease]:
     leases = root.walk(b"v1", b"buildkit", b"leases") if root is not None else None
-    return [_text(key) for key in _leased(leases)] if leases is not None else []
-
-
-def _leased(leases: Bucket) -> Iterator[bytes]:
-    for _lease, bucket in leases.buckets():
+    for name, bucket in leases.buckets() if leases is not None else ():
         held = bucket.bucket(b"snapshots")
-        for _snapshotter, keys in held.buckets() if held is not None else ():
-            yield from keys.keys()
+        snapshotters = held.buckets() if held is not None else ()
+        keys = tuple(_text(key) for _snapshotter, snapshots in snapshotters for key, _nothing in snapshots.items())
+        labels, made = bucket.bucket(b"labels"), bucket.get(b"createdat")
+        temporary = labels is not None and labels.get(_TEMPORARY_LEASE) is not None
+        yield _Lease(_text(name), keys, parse_binary(made if isinstance(made, bytes) else None), temporary)
 
 
 def _snapshot_keys(id_: str, record: Mapping[str, object], known: Mapping[str, _Snapshot]) -> Iterator[str]:

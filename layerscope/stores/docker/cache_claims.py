@@ -3,7 +3,7 @@
 | claim | class |
 | --- | --- |
 | `cache-id` of a chain that an image or a container stands on | image layer |
-| … that only a live record or lease of BuildKit leads to | build cache |
+| … that only a live record or lease of BuildKit leads to, not one that lost the other | build cache |
 | … that nothing leads to | unused layer |
 | `mount-id`, `init-id` of a container's record | writable layer, init layer |
 | `cache-id` of a `-removing` chain | temporary |
@@ -28,6 +28,7 @@ from layerscope.model.digest import ChainID, is_file_name
 from layerscope.stores.docker.mounts import MountRecord
 from layerscope.stores.docker.record import Fault, list_directory, read_line
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.layer_folder import layer_folder
 
 YOUNG_SECONDS = 600.0
 _SAME_MOMENT = 1.0
@@ -36,18 +37,6 @@ _LAYER_NAME = re.compile(r"([0-9a-f]{64}(-init)?|[0-9a-z]{25})(-removing)?")
 _CONTAINER_RANK, _OTHER_RANK = 10_000, 20_000
 _MOST_NAMES = 4
 _WALKED = 5000
-LAYER_FOLDERS = {
-    "overlay2": "overlay2",
-    "overlay": "overlay",
-    "fuse-overlayfs": "fuse-overlayfs",
-    "vfs": "vfs/dir",
-    "btrfs": "btrfs/subvolumes",
-    "zfs": "zfs/graph",
-    "aufs": "aufs/diff",
-    "devicemapper": "devicemapper/metadata",
-}
-"""Where a driver keeps one entry for each layer."""
-
 _MADE_FIRST = {"checkpoints", "hostconfig.json"}
 """What docker makes of a container before its config; everything else comes later."""
 _WHOLE_TREES = {"overlay", "vfs", "btrfs", "zfs"}
@@ -55,7 +44,7 @@ _WHOLE_TREES = {"overlay", "vfs", "btrfs", "zfs"}
 
 def layer_ids(root: Directory, driver: str) -> frozenset[str]:
     """The names of a driver's layers as they lie there now, claimed or not."""
-    entries = list_directory(root.descend(LAYER_FOLDERS.get(driver, driver)))
+    entries = list_directory(root.descend(layer_folder(driver)))
     if isinstance(entries, Fault):
         return frozenset()
     wanted = "f" if driver == "devicemapper" else "d"
@@ -72,9 +61,12 @@ def interrupted_creations(store: DockerStore) -> frozenset[str]:
     """The containers whose creation was cut off before their config was written: docker never loads or removes them."""
     found = set()
     for container in store.containers():
-        entries = list_directory(store.root.enter("containers").enter(container.id)) if container.problems else []
-        names = set() if isinstance(entries, Fault) else {name for name, _kind in entries}
-        if names and all(name in _MADE_FIRST or name.startswith(".tmp-") for name in names):
+        if not container.problems:
+            continue
+        entries = list_directory(store.root.enter("containers").enter(container.id))
+        if isinstance(entries, Fault):
+            continue
+        if all(name in _MADE_FIRST or name.startswith(".tmp-") for name, _kind in entries):  # or it is still empty
             found.add(str(container.id))
     return frozenset(found)
 
@@ -93,7 +85,7 @@ class CacheClaims:
         self._store = store
         self._driver = driver
         self.directories = directories
-        self._folder = LAYER_FOLDERS.get(driver, driver)
+        self._folder = layer_folder(driver)
         self._prefix = prefix
         self._suspects: dict[str, Claim | None] = {}
 
@@ -255,6 +247,8 @@ class CacheClaims:
                 return again
             if not self._is_there(name):
                 return self._made(name, Category.TEMPORARY, "docker", "removed while it was looked at")
+        if name in store.build_claims.lost_ids:
+            return self._orphan(name, "BuildKit has only a lease or only a deleted record of it, and never removes it")
         return self._orphan(name, f"an interrupted write: {writing}" if writing else "no record claims it")
 
     def _orphan(self, name: str, reason: str) -> Claim:

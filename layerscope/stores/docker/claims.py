@@ -26,7 +26,8 @@ from layerscope.stores.docker.record_places import records_of
 from layerscope.stores.docker.store import DockerStore
 
 _TEMPORARY = re.compile(
-    r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-|qemu-check|buildkit-[a-z]+|containerd-mount)"
+    r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-|qemu-check|buildkit-[a-z]+"
+    r"|containerd-mount|rootfs-mount)"
     r"[0-9A-Za-z.-]*[0-9]"
 )
 _OF_STEPS = re.compile(r"(hosts|resolv\.conf)(\.[0-9a-z]+)?(\.tmp)?|runc-log\.json|\.[a-z-]+")
@@ -61,6 +62,7 @@ def root_place(root: Directory, path: Path, prefix: str, extra: dict[str, Place]
         "runtimes": record.folder("runtimes"),
         "trust": record.folder("trust"),
         "tmp": _temporary(prefix),
+        "tmp-old": Place(_old_temporary(prefix), whole=True, folder=True),
         "rootfs": record.mount_points("rootfs"),
         "engine-id": record.file("engine-id", "docker's own id"),
         **{name: record.file(name, "says that this is a lab root") for name in _LAB_FILES},
@@ -227,7 +229,8 @@ def content_place(claim: Claim) -> Place:
     ingest = Claim(
         f"{claim.path}/ingest", Category.TEMPORARY, claim.owner, "downloads that are going on, or were cut off"
     )
-    parts = {name: Place(ingest) for name in ("ref", "data", "startedat", "updatedat", "total")}
+    names = ("ref", "data", "startedat", "updatedat", "total")
+    parts = {name: Place(ingest) for name in (*names, *(f"{name}.tmp" for name in names))}
     blobs = Place(claim, rule=by_pattern((is_hex64, Place(claim))))
     return Place(
         claim,
@@ -288,3 +291,7 @@ def _temporary(prefix: str) -> Place:
     claim = Claim(f"{prefix}tmp", Category.TEMPORARY, "docker", "docker removes everything here at its next start")
     record = Claim(f"{prefix}tmp", Category.RECORD, "docker", "where docker keeps what it is working on")
     return Place(record, rule=by_pattern((_TEMPORARY.fullmatch, Place(claim, whole=True))))
+
+
+def _old_temporary(prefix: str) -> Claim:
+    return Claim(f"{prefix}tmp-old", Category.TEMPORARY, "docker", "tmp of an earlier start: docker is removing it")

@@ -26,13 +26,16 @@ from layerscope.hostfs import Directory
 from layerscope.stores.docker.image_config import ConfigRecord
 from layerscope.stores.docker.record import shown
 
+SINCE_23 = "engine-id (23.0 or newer)"
+SINCE_24 = "buildkit/history.db (24.0 or newer)"
+"""The traces of such engines."""
 _TRACES = (
     ("graph", modes.S_ISDIR, "graph/ (before 1.10)"),
     ("builder", modes.S_ISDIR, "builder/ (17.x or 18.x)"),
     ("trust", modes.S_ISDIR, "trust/ (before 26)"),
     ("buildkit", modes.S_ISDIR, "buildkit/ (18.06 or newer)"),
-    ("buildkit/history.db", modes.S_ISREG, "buildkit/history.db (24.0 or newer)"),
-    ("engine-id", modes.S_ISREG, "engine-id (23.0 or newer)"),
+    ("buildkit/history.db", modes.S_ISREG, SINCE_24),
+    ("engine-id", modes.S_ISREG, SINCE_23),
     ("containerd", modes.S_ISDIR, "containerd/ (the daemon started its own containerd)"),
 )
 _SINCE_NAIVE = {"buildkit", "buildkit/history.db", "engine-id"}

@@ -12,18 +12,10 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.containers import Surroundings
 from layerscope.stores.docker.mounts import MountRecord
 from layerscope.stores.docker.record import Fault, list_directory
+from layerscope.stores.layer_folder import layer_folder
 
 _YOUNG_SECONDS = 600
 _MOST_GUESSES = 3
-_LAYER_FOLDERS = {
-    "overlay2": "overlay2",
-    "overlay": "overlay",
-    "fuse-overlayfs": "fuse-overlayfs",
-    "vfs": "vfs/dir",
-    "btrfs": "btrfs/subvolumes",
-    "aufs": "aufs/diff",
-}
-"""Where a driver keeps one directory for each layer."""
 
 
 def orphan_problems(
@@ -76,9 +68,9 @@ def _made(directory: Directory, record: MountRecord) -> float | None:
 
 def claim_guesses(containers: tuple[Container, ...], root: Directory, around: Surroundings) -> tuple[Container, ...]:
     """``containers``; those without a writable layer's record get a hint: unclaimed directories that may be theirs."""
-    if all(container.id in around.mounts for container in containers) or around.driver not in _LAYER_FOLDERS:
+    if all(container.id in around.mounts for container in containers):
         return containers
-    folder = _LAYER_FOLDERS[around.driver]
+    folder = layer_folder(around.driver)
     entries = list_directory(root.descend(folder))
     names = set() if isinstance(entries, Fault) else {name for name, kind in entries if kind == "d"}
     claimed = {str(layer.cache_id) for layer in around.layers.values()}

@@ -1,6 +1,7 @@
 """Who claims what in ``image/<driver>/``: images, layers, mounts, names, and what was being written.
 
-Source: moby image/fs.go, layer/filestore.go, reference/store.go, distribution/metadata; seen with 20.10.24.
+Source: moby image/fs.go, layer/filestore.go, reference/store.go, distribution/metadata; seen with 20.10.24 and 28.5.2,
+of which the latter notes of an image that it was built here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from layerscope.model.digest import is_hex64
 from layerscope.stores.docker.store import DockerStore
 
 _LAYER_FILES = ("cache-id", "diff", "parent", "size", "tar-split.json.gz", "descriptor.json")
+_IMAGE_NOTES = ("parent", "lastUpdated", "builtLocally")
 _MOUNT_FILES = ("mount-id", "init-id", "parent")
 _WRITE_SET = re.compile(r"write-set-\d+")
 _REMOVING = re.compile(r"([0-9a-f]{64})-.*-removing")
@@ -63,7 +65,7 @@ def _imagedb(store: DockerStore, path: str) -> Place:
         if not is_hex64(name):
             return None
         place = Place(claim_of(name, "metadata", "what docker notes of an image"))
-        files = dict.fromkeys(("parent", "lastUpdated"), place)
+        files = dict.fromkeys(_IMAGE_NOTES, place)
         return Place(place.claim, names=files, rule=by_pattern(partly))
 
     folders = {"content": Place(claim, rule=content), "metadata": Place(claim, rule=metadata)}

@@ -16,18 +16,17 @@ Source: moby daemon/images/image_delete.go, image_prune.go, daemon/delete.go, pr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from layerscope.model.claim import Category
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, hex_of
-from layerscope.model.image import Image
-from layerscope.model.ledger import Ledger, LedgerEntry
+from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
-from layerscope.stores.docker.cache_claims import LAYER_FOLDERS, YOUNG_SECONDS, interrupted_creations
+from layerscope.stores.docker.cache_claims import YOUNG_SECONDS, interrupted_creations
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.layer_folder import layer_folder
+from layerscope.stores.removal import Removal, called, command_of
 
-_RUNNING = {"running", "paused", "restarting"}
 _BUILD_CACHE = Thing(ThingKind.BUILD_CACHE, "")
 _NEVER = Thing(ThingKind.TEMPORARY, "")
 """What nothing removes: it is in no set of things that go."""
@@ -35,196 +34,107 @@ _NEVER = Thing(ThingKind.TEMPORARY, "")
 
 def removable(store: DockerStore, ledger: Ledger) -> Removable:
     """Everything that may go of the driver's world of ``store``."""
-    return _Reasoning(store, ledger).result()
+    found = Removal(store, ledger)
+    interrupted = interrupted_creations(store)
+    _add_containers(store, interrupted, found)
+    _add_images(store, found)
+    _add_layers(store, _keepers(store, interrupted, found), found)
+    _guard_unused(store, found)
+    found.add_volumes(store.volumes(), "docker", "volume", "rm")
+    found.add_orphans()
+    return found.removable()
 
 
-class _Reasoning:
-    def __init__(self, store: DockerStore, ledger: Ledger) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._images = {image.id: image for image in store.images()}
-        self._children: dict[str, list[Image]] = {}
-        for image in store.images():
-            if image.parent is not None and image.parent in self._images:
-                self._children.setdefault(image.parent, []).append(image)
-        self._containers = {one.id: Thing(ThingKind.CONTAINER, one.id) for one in store.containers()}
-        self._users: dict[str, list[Thing]] = {}
-        for container in store.containers():
-            if container.image_id is not None:
-                self._users.setdefault(container.image_id, []).append(self._containers[container.id])
-        self._of_image: dict[str, Need] = {}
-        self._needs: dict[str, tuple[Need, ...]] = {}
-        self._short_names: dict[str, str] = {}
-        for entry in ledger.entries:
-            if entry.category is Category.RECORD and entry.path.startswith(f"{store.driver}/l/"):
-                self._short_names[entry.owner] = entry.path
-        self._interrupted = interrupted_creations(store)
-        self._names: dict[Thing, str] = {}
-        self._commands: dict[Thing, str] = {}
-        self._guarded: dict[Thing, str] = {}
+def _add_containers(store: DockerStore, interrupted: frozenset[str], found: Removal) -> None:
+    layers = layer_folder(store.driver)
+    mounts = f"image/{store.driver}/layerdb/mounts"
+    tasks = "containerd/daemon/io.containerd.runtime.v2.task/moby"
+    for one in store.containers():
+        found.with_volumes[found.containers[one.id]] = anonymous_volumes(one)
+        if one.id in interrupted:
+            continue
+        name, force = called(one), ("-f",) if one.runs else ()
+        need = found.of_container[one.id]
+        found.thing(ThingKind.CONTAINER, one.id, name, command_of("docker", "rm", *force, name))
+        found.add_log(one)
+        for path in (f"containers/{one.id}", f"{mounts}/{one.id}", f"{tasks}/{one.id}"):
+            found.goes(path, need)
+        for cache_id in (one.mount_id, one.init_id):
+            if cache_id is not None:
+                found.layer_goes(f"{layers}/{cache_id}", need)
 
-    def result(self) -> Removable:
-        self._add_containers()
-        self._add_images()
-        self._add_layers()
-        self._add_volumes()
-        self._add_rest()
-        running = frozenset(
-            self._containers[one.id] for one in self._store.containers() if one.state in _RUNNING and not one.unclean
-        )
-        return Removable(
-            names=self._names,
-            commands=self._commands,
-            running=running,
-            guarded=self._guarded,
-            needs=self._needs,
-            with_volumes={self._containers[one.id]: anonymous_volumes(one) for one in self._store.containers()},
-            dependents={
-                thing: self._image_need(id_) - {thing}
-                for id_ in self._images
-                if (thing := Thing(ThingKind.IMAGE, id_)) in self._names
-            },
-        )
 
-    def _thing(self, kind: ThingKind, id_: str, name: str, command: str = "") -> Thing:
-        thing = Thing(kind, id_)
-        self._names[thing] = name
-        self._commands[thing] = command
-        return thing
+def _add_images(store: DockerStore, found: Removal) -> None:
+    images = store.images()
+    for image in images:
+        if image.names or image.id not in found.children:
+            short = hex_of(image.id)[:12]
+            command = command_of("docker", "rmi", *(image.names or (short,)))
+            found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
+    for image in images:
+        thing, need = Thing(ThingKind.IMAGE, image.id), found.with_all_above(image.id)
+        if thing in found.names:
+            found.dependents[thing] = need - {thing}
+        for folder in ("content", "metadata"):
+            found.goes(f"image/{store.driver}/imagedb/{folder}/sha256/{hex_of(image.id)}", need)
 
-    def _goes(self, path: str, *needs: Need) -> None:
-        self._needs[path] = needs
 
-    def _layer_goes(self, cache_id: str | None, need: Need) -> None:
-        if cache_id is not None:
-            self._goes(f"{LAYER_FOLDERS.get(self._store.driver, self._store.driver)}/{cache_id}", need)
-            if cache_id in self._short_names:
-                self._goes(self._short_names[cache_id], need)
-
-    # ------------------------------------------------------------------ each kind
-    def _add_containers(self) -> None:
-        place = f"image/{self._store.driver}/layerdb/mounts"
-        tasks = "containerd/daemon/io.containerd.runtime.v2.task/moby"
-        for one in self._store.containers():
-            if one.id in self._interrupted:
-                continue
-            name = one.name or one.id[:12]
-            force = "-f " if one.state in _RUNNING and not one.unclean else ""
-            thing = self._thing(ThingKind.CONTAINER, one.id, name, f"docker rm {force}{name}")
-            need = frozenset((thing,))
-            for path in (f"containers/{one.id}", f"{place}/{one.id}", f"{tasks}/{one.id}"):
-                self._goes(path, need)
-            self._layer_goes(one.mount_id, need)
-            self._layer_goes(one.init_id, need)
-            if one.log_path and one.log_size:
-                log = self._thing(ThingKind.LOG, one.id, f"log of {name}", "")
-                self._goes(one.log_path, need, frozenset((log,)))
-
-    def _add_images(self) -> None:
-        place = f"image/{self._store.driver}/imagedb"
-        for image in self._images.values():
-            named = [*image.repo_tags, *(name for name in image.repo_digests if not image.repo_tags)]
-            names = ", ".join(named) or hex_of(image.id)[:12]
-            if named or image.id not in self._children:
-                self._thing(ThingKind.IMAGE, image.id, names, f"docker rmi {' '.join(named) or hex_of(image.id)[:12]}")
-        for id_ in self._images:
-            need = self._image_need(id_)
-            for folder in ("content", "metadata"):
-                self._goes(f"{place}/{folder}/sha256/{hex_of(id_)}", need)
-
-    def _image_need(self, id_: str) -> Need:
-        """The image, all that were made of it, and every container of any of these."""
-        known = self._of_image.get(id_)
-        if known is not None:
-            return known
-        need: set[Thing] = set()
+# ---------------------------------------------------------------------- layers
+def _keepers(store: DockerStore, interrupted: frozenset[str], found: Removal) -> dict[str, set[Thing]]:
+    """By the chain ID of a layer, the images and containers that stand on it."""
+    keepers: dict[str, set[Thing]] = {}
+    for image in store.images():
+        need = found.with_all_above(image.id)
+        for chain in image.chain_ids:
+            keepers.setdefault(chain, set()).update(need)
+    for container in store.containers():
+        keeper = _NEVER if container.id in interrupted else found.containers[container.id]
+        for level in store.levels(container):
+            if level.chain_id is not None:
+                keepers.setdefault(level.chain_id, set()).add(keeper)
+    for record in store.orphan_mounts():
+        below: ChainID | None = record.parent
         seen: set[str] = set()
-        pending = [id_]
-        while pending:
-            here = pending.pop()
-            if here in seen:
-                continue
-            seen.add(here)
-            thing = Thing(ThingKind.IMAGE, here)
-            if thing in self._names:
-                need.add(thing)
-            need.update(self._users.get(here, ()))
-            pending.extend(child.id for child in self._children.get(here, ()))
-        self._of_image[id_] = frozenset(need)
-        return self._of_image[id_]
+        while below is not None and below not in seen:
+            seen.add(below)
+            keepers.setdefault(below, set()).add(_NEVER)
+            stood_on = store.layers().get(below)
+            below = stood_on.parent if stood_on is not None else None
+    return keepers
 
-    def _add_layers(self) -> None:
-        store = self._store
-        keepers: dict[str, set[Thing]] = {}
-        for image in self._images.values():
-            for chain in image.chain_ids:
-                keepers.setdefault(chain, set()).update(self._image_need(image.id))
-        for container in store.containers():
-            for level in store.levels(container):
-                if level.chain_id is not None:
-                    keeper = _NEVER if container.id in self._interrupted else self._containers[container.id]
-                    keepers.setdefault(level.chain_id, set()).add(keeper)
-        for record in store.orphan_mounts():
-            below: ChainID | None = record.parent
-            seen: set[str] = set()
-            while below is not None and below not in seen:
-                seen.add(below)
-                keepers.setdefault(below, set()).add(_NEVER)
-                stood_on = store.layers().get(below)
-                below = stood_on.parent if stood_on is not None else None
-        held = store.build_cache()
-        if held:
-            self._thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a")
-        for link, layer in store.layers().items():
-            need = keepers.get(link, set())
-            if layer.cache_id in held:
-                need.add(_BUILD_CACHE)
-            if not need:
-                need.add(self._thing(ThingKind.UNUSED_LAYER, layer.path, f"unused layer {hex_of(link)[:12]}"))
-            self._goes(layer.path, frozenset(need))
-            self._layer_goes(layer.cache_id, frozenset(need))
-        known = {layer.cache_id for layer in store.layers().values()}
-        for cache in held - known:
-            self._layer_goes(cache, frozenset((_BUILD_CACHE,)))
-        self._guard_unused()
 
-    def _guard_unused(self) -> None:
-        """A pull or load registers layers before their image: while a daemon lives, a young one may be in use."""
-        if self._store.liveness.held is False:
-            return
-        newest = 0.0
-        for path in (f"image/{self._store.driver}/layerdb/{name}" for name in ("sha256", "tmp")):
-            try:
-                newest = max(newest, self._store.root.descend(path).stat_self().st_mtime)
-            except OSError:
-                continue
-        if time.time() - newest < YOUNG_SECONDS:
-            why = "layers were made a moment ago: a pull or load may be going on"
-            self._guarded.update({thing: why for thing in self._names if thing.kind is ThingKind.UNUSED_LAYER})
+def _add_layers(store: DockerStore, keepers: Mapping[str, set[Thing]], found: Removal) -> None:
+    layers, held = layer_folder(store.driver), store.build_cache()
+    if held:
+        found.thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a")
+    for link, layer in store.layers().items():
+        kept_by = set(keepers.get(link, ()))
+        if layer.cache_id in held:
+            kept_by.add(_BUILD_CACHE)
+        if not kept_by:
+            kept_by.add(found.thing(ThingKind.UNUSED_LAYER, layer.path, f"unused layer {hex_of(link)[:12]}"))
+        need: Need = frozenset(kept_by)
+        found.goes(layer.path, need)
+        if layer.cache_id is not None:
+            found.layer_goes(f"{layers}/{layer.cache_id}", need)
+    known = {layer.cache_id for layer in store.layers().values()}
+    for cache_id in held - known:
+        found.layer_goes(f"{layers}/{cache_id}", frozenset((_BUILD_CACHE,)))
 
-    def _add_volumes(self) -> None:
-        users: dict[str, set[Thing]] = {}
-        for container in self._store.containers():
-            for mount in container.mounts:
-                if mount.name:
-                    users.setdefault(mount.name, set()).add(self._containers[container.id])
-        for volume in self._store.volumes():
-            if volume.path is not None:
-                command = f"docker volume rm {volume.name}"
-                thing = self._thing(ThingKind.VOLUME, volume.name, f"volume {volume.name}", command)
-                self._goes(f"volumes/{volume.name}", frozenset((thing, *users.get(volume.name, ()))))
 
-    def _add_rest(self) -> None:
-        for entry in self._ledger.entries:
-            if entry.category is Category.ORPHAN and entry.path not in self._needs:
-                thing = self._thing(ThingKind.ORPHAN, entry.path, f"orphan {entry.path}")
-                self._goes(entry.path, frozenset((thing,)))
-                for path in self._beside(entry):
-                    self._goes(path, frozenset((thing,)))
-
-    def _beside(self, entry: LedgerEntry) -> Iterable[str]:
-        short = self._short_names.get(entry.path.rpartition("/")[2])
-        return (short,) if short is not None else ()
+def _guard_unused(store: DockerStore, found: Removal) -> None:
+    """A pull or load registers layers before their image: while a daemon lives, a young one may be in use."""
+    if store.liveness.held is False:
+        return
+    newest = 0.0
+    for path in (f"image/{store.driver}/layerdb/{name}" for name in ("sha256", "tmp")):
+        try:
+            newest = max(newest, store.root.descend(path).stat_self().st_mtime)
+        except OSError:
+            continue
+    if time.time() - newest < YOUNG_SECONDS:
+        why = "layers were made a moment ago: a pull or load may be going on"
+        found.guarded.update({thing: why for thing in found.names if thing.kind is ThingKind.UNUSED_LAYER})
 
 
 def anonymous_volumes(container: Container) -> frozenset[Thing]:

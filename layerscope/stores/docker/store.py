@@ -8,6 +8,7 @@ from configs, names and layers; containers from images, layers and mount records
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from layerscope.stores.claims import ClaimedTree
     from layerscope.stores.docker.buildkit import BuildKitClaims
     from layerscope.stores.docker.engine import EngineTraces
+
+_BUILDKIT_FILES = ("metadata_v2.db", "snapshots.db", "containerdmeta.db")
+_SETTLED_SECONDS = 600.0
+"""How old a lease of BuildKit is that never gets a record any more: it gets it within moments."""
 
 
 class DockerStore:
@@ -150,11 +155,10 @@ class DockerStore:
         from layerscope.stores.docker.buildkit import read_claims
 
         folder = self.root.enter("buildkit")
-        files = []
-        for name in ("metadata_v2.db", "snapshots.db", "containerdmeta.db"):
-            data = read_bytes(folder, name, DATABASE_LIMIT)
-            files.append(None if isinstance(data, Fault) else data)
-        return read_claims(*files)
+        found = (read_bytes(folder, name, DATABASE_LIMIT) for name in _BUILDKIT_FILES)
+        metadata, snapshots, leases = (None if isinstance(data, Fault) else data for data in found)
+        settled = math.inf if self.liveness.held is False else self._now - _SETTLED_SECONDS
+        return read_claims(metadata, snapshots, leases, settled)
 
     @cached_property
     def liveness(self) -> Liveness:
@@ -167,6 +171,13 @@ class DockerStore:
         from layerscope.stores.docker.engine import find_engine
 
         return find_engine(self.root, self.driver, self._configs[0].values())
+
+    @property
+    def shares_with_unlisted(self) -> bool:
+        """Whether the engine is 23.0 or newer: it counts what images share with intermediate ones, too."""
+        from layerscope.stores.docker.engine import SINCE_23
+
+        return SINCE_23 in self.engine.traces
 
     def mounts(self) -> Mapping[str, MountRecord]:
         """The records of all writable layers by name: a container's ID, or a build's own."""

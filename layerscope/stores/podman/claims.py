@@ -5,7 +5,7 @@
 | `<driver>`, `<driver>-{layers,images,containers}` | the driver's lists (``driver_claims``) |
 | `volumes/<name>` | podman's record of a volume |
 | `libpod/`, `db.sql`, `secrets/`, `defaultNetworkBackend`, `networks/`, `artifacts/` | podman |
-| `storage.lock`, `userns.lock`, `mounts/`, `tmp/` | containers/storage |
+| `storage.lock`, `userns.lock`, `mounts/`, `tmp/`, `l/` | containers/storage |
 
 A name that neither uses is claimed by nobody, wherever it lies. Additional image stores are roots of their own.
 Source: containers/storage store.go; podman libpod/runtime.go, options.go, volume.go; containers/common pkg/secrets,
@@ -32,6 +32,8 @@ from layerscope.stores.podman.store import PodmanStore
 from layerscope.stores.podman.worlds import driver_counts
 
 _PODMAN = "podman"
+_OVERLAYS = "overlay-containers"
+"""Named so whatever the driver is. Source: containers/common pkg/overlay; seen with podman 5.8."""
 _DATABASES = ("bolt_state.db", "db.sql", "db.sql-journal", "db.sql-wal", "db.sql-shm")
 _LOCKS = ("storage.lock", "userns.lock")
 _TEMPORARY = re.compile(r"(container_images_|storage|buildah|podman|libpod|oci|tar|docker-tar)[0-9A-Za-z._-]*\d+")
@@ -57,6 +59,8 @@ def podman_tree(root: Directory, path: Path, rootless: bool) -> ClaimedTree:
             known.update(store.container_list.records)
         finally:
             store.close()
+    if _OVERLAYS not in names:
+        names[_OVERLAYS] = _overlays(known)
     names.update(_beside(root, known))
     return ClaimedTree(root, path, Place(Claim(".", Category.RECORD, OWNER, "the root directory"), names=names))
 
@@ -74,12 +78,33 @@ def _beside(root: Directory, known: set[str]) -> dict[str, Place]:
         "secrets": _secrets(),
         "networks": _networks(),
         "artifacts": _artifacts(),
+        "l": Place(Claim("l", Category.RECORD, OWNER, "an empty folder of stores that have images alone")),
         "tmp": _temporary(),
         "volumes": _volumes(root, known),
     }
     if _is_file_systems_top(root):
         names[_LOST_FOUND] = Place(Claim(_LOST_FOUND, Category.RECORD, "", "made with the file system"))
     return names
+
+
+def _overlays(known: set[str]) -> Place:
+    """Where podman keeps what containers change of a root directory elsewhere, if overlay isn't the driver anyway.
+
+    It doesn't remove that with the container.
+    """
+    record = Claim(_OVERLAYS, Category.RECORD, _PODMAN, "what containers change of a root directory elsewhere")
+
+    def changed(name: str) -> Place | None:
+        if not is_hex64(name):
+            return None
+        path = f"{_OVERLAYS}/{name}"
+        if name in known:
+            claim = Claim(path, Category.CONTAINER_RECORD, name[:12], "a container whose files are elsewhere")
+        else:
+            claim = Claim(path, Category.ORPHAN, "", "its container is gone")
+        return Place(claim, whole=True, folder=True)
+
+    return Place(record, rule=changed)
 
 
 def _is_file_systems_top(root: Directory) -> bool:

@@ -17,7 +17,7 @@ internal/oci/container.go, podman libpod/container_inspect.go; seen with podman 
 from __future__ import annotations
 
 import stat as modes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +133,7 @@ def _join(record: Listed[ContainerRecord], around: Around) -> Container:
         name=config.name or metadata.name or (names[0] if names else ""),
         image=config.rootfs_image_name or metadata.image_name or _name_of(image, image_id),
         image_id=image_id,
-        command=_command(config, spec),
+        command=_command((config.command if recorded else spec.process.args if spec.process else None) or ()),
         created=_time(config.created_time) or _time(fields.created),
         started_at=life.started_at,
         finished_at=life.finished_at,
@@ -143,7 +143,7 @@ def _join(record: Listed[ContainerRecord], around: Around) -> Container:
         driver=around.driver,
         log_path=log_path,
         log_size=log_size,
-        mounts=tuple(_mounts(config, spec, around.libpod)) if recorded else tuple(_binds(spec, None)),
+        mounts=tuple(_mounts(config, userdata, around.libpod)) if recorded else tuple(_binds(spec, None)),
         labels=config.labels or _kubernetes_labels(spec),
         mount_id=layer,
         init_id=None,
@@ -220,9 +220,11 @@ def _name_of(image: Image | None, image_id: ImageID | None) -> str:
     return image_id or ""
 
 
-def _command(config: ContainerFields, spec: Spec) -> str:
-    """What is run, as docker joins words: one with a blank gets quotes, nothing else is escaped."""
-    words = (spec.process.args if spec.process else None) or config.command or []
+def _command(words: Iterable[str | None]) -> str:
+    """What is run, as docker joins words: one with a blank gets quotes, nothing else is escaped.
+
+    Of podman's containers without the entrypoint, as ``podman ps`` has it.
+    """
     return " ".join(f"'{word}'" if " " in word and number else word for number, word in enumerate(map(_text, words)))
 
 
@@ -289,24 +291,36 @@ def _log(userdata: Directory, config: ContainerFields, problems: list[Problem]) 
 
 
 # ---------------------------------------------------------------------- mounts
-def _mounts(config: ContainerFields, spec: Spec, libpod: LibpodRecords) -> Iterator[Mount]:
-    """Named volumes, then what the user asked to be bound, each by destination; what all have is left out."""
+def _mounts(config: ContainerFields, userdata: Directory, libpod: LibpodRecords) -> Iterator[Mount]:
+    """Named volumes, then images, then what the user asked to be bound, each by destination.
+
+    What all containers have is left out. Overlays over a folder or an image are known from the last start only.
+    """
     volumes = [one for one in config.named_volumes or () if one is not None and one.destination]
     for volume in sorted(volumes, key=lambda one: one.destination or ""):
         recorded = libpod.volumes.get(volume.name or "")
         source = (recorded.typed.mount_point if recorded else None) or ""
         options = volume.options or []
         yield Mount("volume", volume.name or "", source, volume.destination or "", "ro" not in options)
-    yield from _binds(spec, {path for path in config.user_volumes or () if path})
+    images = [one for one in config.image_volumes or () if one is not None and one.destination]
+    for image in sorted(images, key=lambda one: one.destination or ""):
+        yield Mount("image", "", image.source or "", image.destination or "", bool(image.writable))
+    named = {one.destination for one in volumes}
+    wanted = {path for path in config.user_volumes or () if path} - named
+    spec = config.spec or Spec()
+    if wanted - {mount.destination for mount in spec.mounts or () if mount is not None}:
+        last, _raw = _last_specification(userdata, [])
+        spec = last if last.mounts else spec
+    yield from _binds(spec, wanted)
 
 
 def _binds(spec: Spec, wanted: set[str] | None) -> Iterator[Mount]:
-    """The bind mounts, of ``wanted`` destinations if they are known."""
+    """The bind mounts; where destinations are ``wanted``, all of these but memory, as podman tells them."""
     mounts = [mount for mount in spec.mounts or () if mount is not None and mount.destination]
     for mount in sorted(mounts, key=lambda mount: mount.destination or ""):
         options = mount.options or []
         bound = mount.type == "bind" or "bind" in options or "rbind" in options
-        if bound and (wanted is None or mount.destination in wanted):
+        if bound if wanted is None else mount.destination in wanted and mount.type != "tmpfs":
             yield Mount("bind", "", mount.source or "", mount.destination or "", "ro" not in options)
 
 

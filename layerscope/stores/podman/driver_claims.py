@@ -9,6 +9,7 @@
 | `<driver>-layers/<layer>.tar-split.gz`, `<layer>/<item>` | how to make its tar again; what a partial pull needs |
 | `<driver>-images/<image>/<item>` | configuration, manifests, signatures |
 | `<driver>-containers/<container>/<item>`, `userdata/` | what its maker keeps of it |
+| `<driver>-containers/<container>/rootfs/` | what it changes of a root directory elsewhere (``--rootfs PATH:O``) |
 
 What a folder without a record holds is nobody's, unless its list's lock is held now.
 Source: containers/storage store.go, layers.go, images.go, containers.go, drivers/overlay/overlay.go; podman libpod
@@ -28,8 +29,8 @@ from layerscope.model.digest import is_file_name, is_hex64
 from layerscope.stores.docker.homes import scratch, short_names
 from layerscope.stores.docker.record import is_gone
 from layerscope.stores.podman.big_data import file_name
-from layerscope.stores.podman.containers import read_container_list
-from layerscope.stores.podman.images import read_image_list
+from layerscope.stores.podman.containers import ContainerRecord, read_container_list
+from layerscope.stores.podman.images import ImageFields, read_image_list
 from layerscope.stores.podman.layer_claims import OWNER, LayerClaims, is_locked, state_of
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList
 from layerscope.stores.podman.store import PodmanStore
@@ -39,6 +40,8 @@ _PROBE = re.compile(
 )
 _TAR_SPLIT = re.compile(r"([0-9a-f]{64})\.tar-split\.gz")
 _WRITTEN = re.compile(r"\.tmp-.*\d", re.DOTALL)
+_ITEM = re.compile(r"=[0-9A-Za-z+]+=*|manifest")
+"""An item that the record doesn't list: it is written first, and recorded then. It goes with what it is of."""
 _STAGED = re.compile(r"\d+")
 _REMOVED = re.compile(r"(temp-dir|lock)-[0-9A-Za-z-]+")
 _MORE_DIFF = re.compile(r"diff\d+")
@@ -144,7 +147,7 @@ def _layer_records(store: PodmanStore, layers: LayerClaims) -> Place:
             return None
         claim = layers.record_claim(name, f"{own.path}/{name}")
         whole = claim.category is not Category.RECORD
-        rule = by_pattern((_WRITTEN.fullmatch, written))
+        rule = by_pattern((_WRITTEN.fullmatch, written), (_ITEM.fullmatch, Place(claim)))
         return Place(claim, whole, _items(claim, layers.items(name)), rule, folder=True)
 
     return Place(own, names=names, rule=record)
@@ -166,15 +169,24 @@ class _Folders(Generic[_Record]):
         self, folder: Directory, records: RecordList[_Record], read: Callable[[Directory], RecordList[_Record]]
     ) -> None:
         self._folder = folder
+        self.written = _written(folder.path)
         self._kind = folder.path.rpartition("-")[2]
         self._records = records
         self._read = read
         self._state: tuple[object, ...] = ()
 
-    def find(self, name: str) -> Listed[_Record] | Place:
-        """The record of a folder; without one, whose it is."""
-        found = self._records.records.get(name)
-        return found if found is not None else self._suspected(name)
+    def rule(self, place: Callable[[str, Listed[_Record]], Place]) -> Callable[[str], Place | None]:
+        """The rule for names beside the lists: of a folder with a record ``place`` tells whose it is."""
+
+        def rule(name: str) -> Place | None:
+            if _WRITTEN.fullmatch(name):
+                return self.written
+            if not is_hex64(name):
+                return None
+            record = self._records.records.get(name) or self._suspected(name)
+            return record if isinstance(record, Place) else place(name, record)
+
+        return rule
 
     def _suspected(self, name: str) -> Listed[_Record] | Place:
         """A folder without a record when the list was read. Locked or not is asked first: see ``layer_claims``."""
@@ -197,42 +209,27 @@ class _Folders(Generic[_Record]):
 
 def _image_records(store: PodmanStore) -> Place:
     own, names = _list(store, "images")
-    written = _written(own.path)
     tags = {one.image.id.removeprefix("sha256:"): ", ".join(one.image.repo_tags) for one in store.stored_images}
     folders = _Folders(store.folder("images"), store.image_list, read_image_list)
 
-    def image(name: str) -> Place | None:
-        if _WRITTEN.fullmatch(name):
-            return written
-        if not is_hex64(name):
-            return None
-        record = folders.find(name)
-        if isinstance(record, Place):
-            return record
+    def image(name: str, record: Listed[ImageFields]) -> Place:
         claim = Claim(f"{own.path}/{name}", Category.RECORD, tags.get(name) or name[:12], f"image, {record.path}")
-        return _folder(claim, record, written)
+        return _folder(claim, record, folders.written)
 
-    return Place(own, names=names, rule=image)
+    return Place(own, names=names, rule=folders.rule(image))
 
 
 def _container_records(store: PodmanStore) -> Place:
     own, names = _list(store, "containers")
-    written = _written(own.path)
     known = {str(one.id): one for one in store.containers()}
     folders = _Folders(store.folder("containers"), store.container_list, read_container_list)
 
-    def container(name: str) -> Place | None:
-        if _WRITTEN.fullmatch(name):
-            return written
-        if not is_hex64(name):
-            return None
-        record = folders.find(name)
-        if isinstance(record, Place):
-            return record
+    def container(name: str, record: Listed[ContainerRecord]) -> Place:
         claim = Claim(f"{own.path}/{name}", Category.CONTAINER_RECORD, _name(known.get(name), name), record.path)
-        return _folder(claim, record, written, {"userdata": _userdata(claim)})
+        inside = {"userdata": _userdata(claim), "rootfs": Place(claim, whole=True)}
+        return _folder(claim, record, folders.written, inside)
 
-    return Place(own, names=names, rule=container)
+    return Place(own, names=names, rule=folders.rule(container))
 
 
 def _folder(claim: Claim, record: Listed[_Record], written: Place, more: Mapping[str, Place] | None = None) -> Place:
@@ -240,7 +237,8 @@ def _folder(claim: Claim, record: Listed[_Record], written: Place, more: Mapping
     raw = record.raw.get("big-data-names")
     keys = [key for key in raw if isinstance(key, str)] if isinstance(raw, list) else []
     names = {**_items(claim, keys), **(more or {})}
-    return Place(claim, names=names, rule=by_pattern((_WRITTEN.fullmatch, written)), folder=True)
+    rule = by_pattern((_WRITTEN.fullmatch, written), (_ITEM.fullmatch, Place(claim)))
+    return Place(claim, names=names, rule=rule, folder=True)
 
 
 def _name(container: Container | None, id_: str) -> str:
@@ -256,6 +254,7 @@ _USER_FILES = (
 """Files of podman, conmon, Buildah and CRI-O, and the mount point of a container's shared memory."""
 _USER_FOLDERS = (
     *("secrets", "artifacts", "checkpoint", "pre-checkpoint", "overlay", "buildah-volumes", "run", "notify", "volumes"),
+    *("commit-excludes", "commit-pulled-up"),
 )
 """What podman and Buildah fill with names of the container's own."""
 

@@ -183,6 +183,10 @@ def _configuration(
     if digest_of(data) != key:
         what = f"was changed: its digest is {digest_of(data)}, expected {key}"
         problems.append(Problem(path, what, "podman refuses the image"))
+    if "manifest" not in (record.fields.big_data_names or ()):
+        what = f"image {record.id[:12]} has no manifest: its making was interrupted"
+        hint = f"podman rmi {record.id[:12]}"
+        problems.append(Problem(record.path, what, "podman images fails as long as it is there", hint))
     return False, parsed.typed, parsed.raw
 
 

@@ -22,19 +22,12 @@ from layerscope.hostfs.locks import held_locks
 from layerscope.model.claim import Category, Claim
 from layerscope.model.digest import CacheID, is_hex64
 from layerscope.stores.docker.record import Fault, is_gone, list_directory
+from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.podman.layers import StoredLayer
 from layerscope.stores.podman.store import PodmanStore
 
 OWNER = "containers/storage"
 """Who makes what podman, Buildah and CRI-O share."""
-LAYER_FOLDERS = {
-    "overlay": "overlay",
-    "vfs": "vfs/dir",
-    "btrfs": "btrfs/subvolumes",
-    "zfs": "zfs/graph",
-    "aufs": "aufs/diff",
-}
-"""Where a driver keeps one directory for each layer."""
 _WHOLE_TREES = {"vfs", "btrfs", "zfs"}
 _CONTAINER_RANK, _OTHER_RANK = 10_000, 20_000
 _MOST_NAMES = 4
@@ -42,7 +35,7 @@ _MOST_NAMES = 4
 
 def layer_ids(root: Directory, driver: str) -> frozenset[str]:
     """The names of a driver's layers as they lie there now, claimed or not."""
-    entries = list_directory(root.descend(LAYER_FOLDERS[driver]))
+    entries = list_directory(root.descend(layer_folder(driver)))
     if isinstance(entries, Fault):
         return frozenset()
     return frozenset(name for name, kind in entries if kind == "d" and is_hex64(name))
@@ -78,7 +71,7 @@ class LayerClaims:
     def __init__(self, store: PodmanStore, directories: frozenset[str]) -> None:
         self._store = store
         self._directories = directories
-        self._folder = LAYER_FOLDERS[store.driver]
+        self._folder = layer_folder(store.driver)
         self._suspects: dict[str, Claim] = {}
         self._again: tuple[tuple[object, ...], dict[str, Claim]] | None = None
         self._own = {one.id: one for one in store.stored_layers.by_id.values() if not one.path.startswith("/")}
@@ -106,6 +99,9 @@ class LayerClaims:
 
     def record_claim(self, name: str, path: str) -> Claim:
         """Who has the file or folder at ``path``, which is kept beside the list for the layer ``name``."""
+        other = self._store.stored_layers.by_id.get(CacheID(name))
+        if other is not None and other.id not in self._own:
+            return Claim(path, Category.RECORD, name[:12], f"record of a layer of an image store, {other.path}")
         layer = self.claim(name)
         if layer is None or layer.category in (Category.ORPHAN, Category.TEMPORARY, Category.UNKNOWN):
             category, reason = (layer.category, layer.reason) if layer else (Category.UNKNOWN, "names no layer")

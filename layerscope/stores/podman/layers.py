@@ -6,6 +6,7 @@
 | `names` | of a writable layer: that of its container and ``-layer`` |
 | `diff-digest`, `diff-size` | diff ID and bytes of the uncompressed tar; a writable layer has neither |
 | `toc-digest` | of a layer pulled in parts: then ``diff-digest`` may be absent and ``diff-size`` -1 |
+| `big-data-names` | ``zstd-chunked-manifest``: pulled in parts, or turned into that form by the pull |
 | `compressed-diff-digest`, `compressed-size`, `compression` | of the blob that it came from |
 | `uidmap`, `gidmap` | of a copy whose owners are shifted for a user namespace |
 | `flags` | ``incomplete``: its writing was interrupted, the engine removes it |
@@ -29,6 +30,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.record import shown
 from layerscope.stores.podman.record_list import HasID, Listed, read_list
 
+_LIST_OF_FILES = "zstd-chunked-manifest"
 _MOST_LEVELS = 1000
 """containers/storage mounts at most 500 layers upon each other."""
 
@@ -54,6 +56,7 @@ class LayerFields(HasID, rename="kebab"):
     uidmap: list[IDMap | None] | None = None
     gidmap: list[IDMap | None] | None = None
     flags: dict[str, Any] | None = None
+    big_data_names: list[str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class StoredLayer:
 
     ``chain_id`` is the OCI chain ID where all diff IDs down to the base are known, no layer is a shifted copy, and no
     other layer has it already; else ``sha256:`` and the layer's own ID. ``committed``: it came from a tar.
+    ``pulled_in_parts``: its files were made one by one, by a list of them, and not by unpacking the tar.
     """
 
     id: CacheID
@@ -72,6 +76,7 @@ class StoredLayer:
     committed: bool
     incomplete: bool
     volatile: bool
+    pulled_in_parts: bool
     user_map: tuple[IDMap, ...]
     group_map: tuple[IDMap, ...]
     names: tuple[str, ...]
@@ -157,6 +162,7 @@ def _layer(record: Listed[LayerFields]) -> StoredLayer:
         committed=committed,
         incomplete=(fields.flags or {}).get("incomplete") is True,
         volatile=record.volatile,
+        pulled_in_parts=bool(fields.toc_digest) or _LIST_OF_FILES in (fields.big_data_names or ()),
         user_map=tuple(one for one in fields.uidmap or () if one is not None),
         group_map=tuple(one for one in fields.gidmap or () if one is not None),
         names=tuple(name for name in fields.names or () if name),

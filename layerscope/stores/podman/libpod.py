@@ -63,6 +63,14 @@ class NamedVolume(msgspec.Struct):
     options: list[str | None] | None = None
 
 
+class ImageVolume(msgspec.Struct):
+    """One of ``ctrImageVolumes``: an image, by the name that was typed, that is mounted into a container."""
+
+    source: str | None = None
+    destination: str | None = msgspec.field(name="dest", default=None)
+    writable: bool | None = msgspec.field(name="rw", default=None)
+
+
 class IDMappings(msgspec.Struct):
     """``idMappingsOptions``."""
 
@@ -82,6 +90,7 @@ class ContainerFields(msgspec.Struct, rename="camel"):
     rootfs_image_name: str | None = None
     raw_image_name: str | None = msgspec.field(name="RawImageName", default=None)
     named_volumes: list[NamedVolume | None] | None = None
+    image_volumes: list[ImageVolume | None] | None = msgspec.field(name="ctrImageVolumes", default=None)
     user_volumes: list[str | None] | None = None
     command: list[str | None] | None = None
     labels: dict[str, str] | None = None
@@ -115,7 +124,7 @@ class VolumeFields(msgspec.Struct, rename="camel"):
     volume_driver: str | None = None
     mount_point: str | None = None
     created_at: str | None = None
-    options: dict[str, str] | None = None
+    options: dict[str, str] | None = msgspec.field(name="volumeOptions", default=None)
 
 
 _Fields = TypeVar("_Fields", bound=msgspec.Struct)

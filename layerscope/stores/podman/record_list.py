@@ -83,6 +83,11 @@ class RecordList(Generic[_Record]):
     complete: bool = True
     present: bool = False
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no file at all, as far as that can be told."""
+        return self.complete and not self.present
+
 
 def read_list(folder: Directory, name: str, kind: type[_Record], effect: str) -> RecordList[_Record]:
     """``<name>.json`` and ``volatile-<name>.json`` in ``folder``; of two records with one ID the first counts.

@@ -65,8 +65,8 @@ class PodmanStore:
     """The records of ``driver`` in ``root``, which lies at ``path`` on the host.
 
     Satisfies :class:`layerscope.stores.base.Store`, and the abilities ``TellsOfRoot``, ``CountsImages``,
-    ``SharesStorage``, ``Claims``, ``Removals``,
-    ``TwoRoots`` and ``SeveralRoots``.
+    ``SharesStorage``, ``ShiftsOwners``, ``PullsInParts``, ``NamesPlaces``, ``Claims``, ``Removals``, ``TwoRoots`` and
+    ``SeveralRoots``.
     """
 
     name = "podman"
@@ -173,6 +173,10 @@ class PodmanStore:
             for layer in self.stored_layers.by_id.values()
             if layer.id_map
         }
+
+    def pulled_in_parts(self) -> frozenset[CacheID]:
+        """The layers whose files a pull made one by one; it leaves directories and symlinks with times of its own."""
+        return frozenset(layer.id for layer in self.stored_layers.by_id.values() if layer.pulled_in_parts)
 
     def facts(self) -> StoreFacts:
         """What there is beside images, containers and layers."""

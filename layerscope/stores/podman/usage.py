@@ -25,15 +25,14 @@ def image_usages(images: Sequence[StoredImage], containers: Iterable[Container])
     for one in images:
         image = one.image
         shared = sum(layer.size or 0 for layer in one.counted if uses[layer.id] > 1)
-        nameless = not (image.repo_tags or image.repo_digests)
         found.append(
             ImageUsage(
                 image=image,
                 shared_size=None if image.size is None else shared,
                 unique_size=None if image.size is None else image.size - shared,
                 containers=users[image.id],
-                dangling=nameless and image.id not in parents,
-                intermediate=nameless and image.id in parents,
+                dangling=not image.names and image.id not in parents,
+                intermediate=not image.names and image.id in parents,
             )
         )
     return found

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerscope.hostfs.mounts import mounts_below
+from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon
 from layerscope.stores.base import StoreFacts
 from layerscope.stores.docker.record import Fault, list_directory, shown
 from layerscope.stores.podman.layers import IDMap
+from layerscope.stores.podman.worlds import drivers_of
 
 if TYPE_CHECKING:
     from layerscope.stores.podman.store import PodmanStore
@@ -76,8 +78,11 @@ def _features(store: PodmanStore) -> Iterator[str]:
     records = [record.fields for record in store.container_list.records.values()]
     maps = (tuple(one for one in (*(own.uidmap or ()), *(own.gidmap or ())) if one) for own in records)
     yield from _maps("containers in a user namespace", side, maps)
-    yield from _counted("layers pulled in parts (no diff ID)", (one for one in layers if one.raw.get("toc-digest")))
+    yield from _counted("layers pulled in parts", (one for one in layers if one.pulled_in_parts))
+    yield from _counted("layers without a diff ID", (one for one in layers if one.committed and one.diff_id is None))
     yield from _counted("volatile layers", (one for one in layers if one.volatile))
+    elsewhere = (one for one in libpod.containers.values() if one.typed.rootfs)
+    yield from _counted("containers whose files are in a folder of the host's (--rootfs)", elsewhere)
     yield from _counted("lists of manifests", (one for one in store.stored_images if one.is_list))
     if _has(store, "composefs-data"):
         yield "composefs: layers hold objects by digest, their names are not read"
@@ -142,8 +147,23 @@ def problems(store: PodmanStore) -> Iterator[Problem]:
         what = f"has {len(lost)} layers that no image and no container has: {_some(one.id for one in lost)}"
         hint = "podman system prune, or buildah rm if a build left them"
         yield Problem(lost[0].path, what, "their bytes are held until they are removed", hint, Severity.NOTE)
+    yield from _lost_containers(store)
     yield from _strays(store, "images", images.records)
     yield from _strays(store, "containers", containers.records)
+
+
+def _lost_containers(store: PodmanStore) -> Iterator[Problem]:
+    """Containers that podman still lists although nothing of them is stored: their removal was cut off."""
+    libpod, entries = store.libpod, list_directory(store.root)
+    names = () if isinstance(entries, Fault) else (name for name, kind in entries if kind == "d")
+    if any(driver != store.driver for driver in drivers_of(names)):
+        return  # they may be another driver's
+    for key, record in libpod.containers.items():
+        if key not in store.container_list.records:
+            name = shown(record.typed.name or key[:12], 160)
+            what = f"has the container {name}, of which nothing is stored: its removal was interrupted"
+            hint = f"podman rm -f {key[:12]}" if is_hex64(key) else ""
+            yield Problem(libpod.path, what, "podman ps lists it, nothing of it is left to show", hint, Severity.NOTE)
 
 
 def _strays(store: PodmanStore, kind: str, known: Iterable[str]) -> Iterator[Problem]:

@@ -28,13 +28,17 @@ def driver_counts(root: Directory) -> dict[str, tuple[int, int]]:
     """How many images and containers each driver has; a driver without any list of records is none.
 
     An engine makes the folders of a driver as soon as it is asked for it, so one of several drivers may be empty.
+    Whatever the driver is, podman keeps changes of ``--rootfs PATH:O`` in ``overlay-containers``: that alone is none.
     """
     entries = list_directory(root)
     if isinstance(entries, Fault):
         return {}
     found = {}
-    for driver in drivers_of(name for name, kind in entries if kind == "d"):
+    there = {name for name, kind in entries if kind == "d"}
+    for driver in drivers_of(there):
         images = read_image_list(root.enter(f"{driver}-images"))
         containers = read_container_list(root.enter(f"{driver}-containers"))
+        if containers.is_absent and there.isdisjoint({driver, f"{driver}-layers", f"{driver}-images"}):
+            continue
         found[driver] = len(images.records), len(containers.records)
     return found
