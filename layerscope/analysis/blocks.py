@@ -7,7 +7,7 @@ device, in an unbroken line from the one that is read down to the base, that map
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from layerscope.analysis.block_contents import contents_of
@@ -136,18 +136,8 @@ class BlockAnalysis:
         link = self._line[index]
         if link.map is None or link.record is None:
             return ThinLevel(link.level, link.role, link.cache_id)
-        exclusive = sum(
-            length for run in link.map for length, uses in self.uses.spans(run.data, run.length) if uses == 1
-        )
-        copied: int | None = None
-        new: int | None = None
-        unmapped: int | None = None
-        parent = self._line[index + 1].map if index + 1 < len(self._line) else BlockMap()
-        if parent is not None:
-            copied, new, same = compared(link.map, parent)
-            unmapped = parent.mapped - same - copied
         details = link.details
-        return ThinLevel(
+        known = ThinLevel(
             link.level,
             link.role,
             link.cache_id,
@@ -156,12 +146,29 @@ class BlockAnalysis:
             None if details is None else details.transaction,
             None if details is None else details.creation_time,
             None if details is None else details.snapshotted_time,
-            link.map.mapped,
-            copied,
-            new,
-            unmapped,
-            exclusive,
-            link.map.mapped - exclusive,
+        )
+        if link.map.damages:
+            return known
+        exclusive: int | None = None
+        if self.uses.complete:
+            exclusive = sum(
+                length for run in link.map for length, uses in self.uses.spans(run.data, run.length) if uses == 1
+            )
+        copied: int | None = None
+        new: int | None = None
+        unmapped: int | None = None
+        parent = self._line[index + 1].map if index + 1 < len(self._line) else BlockMap()
+        if parent is not None and not parent.damages:
+            copied, new, same = compared(link.map, parent)
+            unmapped = parent.mapped - same - copied
+        return replace(
+            known,
+            mapped=link.map.mapped,
+            copied=copied,
+            new=new,
+            unmapped=unmapped,
+            exclusive=exclusive,
+            shared=None if exclusive is None else link.map.mapped - exclusive,
         )
 
     def runs(self) -> Iterator[BlockRun]:
@@ -180,12 +187,10 @@ class BlockAnalysis:
         """A run cut into pieces that were written in one place each, in order."""
         found: list[tuple[Run, _Origin]] = []
         left = [run]
-        for index, link in enumerate(self._line):
+        for index in range(len(self._line)):
             below = self._line[index + 1].map if index + 1 < len(self._line) else BlockMap()
             if below is None:
-                created = None if link.details is None else link.details.creation_time
-                is_here = created is not None and run.time >= created
-                origin = self._origin(index) if is_here else _Origin(None, True, created)
+                origin = self._origin_by_time(index, run)
                 found.extend((piece, origin) for piece in left)
                 break
             deeper: list[Run] = []
@@ -194,9 +199,16 @@ class BlockAnalysis:
                     if same:
                         deeper.append(part)
                     else:
-                        found.append((part, self._origin(index)))
+                        found.append((part, self._origin_by_time(index, run) if same is None else self._origin(index)))
             left = deeper
         return _joined(sorted(found, key=lambda pair: pair[0].virtual))
+
+    def _origin_by_time(self, index: int, run: Run) -> _Origin:
+        """What the device in place ``index`` has, where what lies below isn't known: its own if it is younger."""
+        details = self._line[index].details
+        created = None if details is None else details.creation_time
+        is_here = created is not None and run.time >= created
+        return self._origin(index) if is_here else _Origin(None, True, created)
 
     def _origin(self, index: int) -> _Origin:
         """What was written by the device in place ``index`` of the line."""
@@ -259,29 +271,32 @@ def compared(own: BlockMap, parent: BlockMap) -> tuple[int, int, int]:
             if is_same:
                 same += part.length
             else:
-                mapped = sum(piece.length for piece in _known(parent, part) if piece.data is not None)
+                mapped = sum(piece.length for piece, _ in _known(parent, part) if piece.data is not None)
                 copied += mapped
                 new += part.length - mapped
     return copied, new, same
 
 
-def _parts(run: Run, other: BlockMap) -> Iterator[tuple[bool, Run]]:
-    """A run cut where it stops or begins to lie where ``other`` maps it, too; each part with whether it does."""
-    for piece in _known(other, run):
+def _parts(run: Run, other: BlockMap) -> Iterator[tuple[bool | None, Run]]:
+    """A run cut where it stops or begins to lie where ``other`` maps it, too; each part with whether it does.
+
+    None where that map is damaged.
+    """
+    for piece, is_known in _known(other, run):
         data = run.data + piece.virtual - run.virtual
-        yield piece.data == data, Run(piece.virtual, data, piece.length, run.time)
+        yield piece.data == data if is_known else None, Run(piece.virtual, data, piece.length, run.time)
 
 
-def _known(block_map: BlockMap, run: Run) -> Iterator[Piece]:
-    """What ``block_map`` says of a run's virtual blocks; what is damaged counts as not mapped."""
+def _known(block_map: BlockMap, run: Run) -> Iterator[tuple[Piece, bool]]:
+    """What ``block_map`` says of a run's virtual blocks, and whether that is known; if not, it counts as not mapped."""
     at, end = run.virtual, run.virtual + run.length
     while at < end:
         try:
             for piece in block_map.pieces(at, end - at):
-                yield piece
+                yield piece, True
                 at = piece.virtual + piece.length
         except CorruptError:
-            yield Piece(at, 1, None, None)
+            yield Piece(at, 1, None, None), False
             at += 1
 
 

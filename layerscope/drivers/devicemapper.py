@@ -279,8 +279,10 @@ class DeviceMapper:
             what = f"transaction {record.transaction}, but the pool made device {record.device_id} in"
             yield Problem(path, f"{what} {known.transaction}, expected one less", severity=Severity.WARNING)
         try:
+            blocks = -(-record.size_bytes // pool.block_bytes)
             for damage in self.block_map(record).damages:
-                span = f"virtual blocks {damage.first:#x} to {damage.end - 1:#x}"
+                last = min(damage.end, max(blocks, damage.first + 1)) - 1
+                span = f"virtual blocks {damage.first:#x} to {last:#x}"
                 yield Problem(path, f"{span} are not known: {damage.reason}", "what lies in them can't be read")
             system = self._system(record)
             self._files(record)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ def _unescape(text: str) -> str:
 
 def parse_mountinfo(text: str) -> Iterator[Mount]:
     """The mounts of a mountinfo file, in its order; lines that don't have its form are passed over."""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a name may hold any other character that ends lines elsewhere
         head, separator, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
-        if not separator or len(fields) < 6 or len(rest) < 3 or not fields[0].isdigit():
+        if not separator or len(fields) < 6 or len(rest) < 3 or _NUMBER.fullmatch(fields[0]) is None:
             continue
         yield Mount(
             mount_id=int(fields[0]),
@@ -58,7 +59,8 @@ def parse_mountinfo(text: str) -> Iterator[Mount]:
 def mounts() -> list[Mount]:
     """The mounts that this process sees; empty where there is no ``/proc``."""
     try:
-        return list(parse_mountinfo(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")))
+        text = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape")
+        return list(parse_mountinfo(text))
     except OSError:
         return []
 

@@ -16,11 +16,12 @@ BASE_ROLE = "base"
 
 @dataclass(frozen=True, slots=True)
 class ThinLevel:
-    """One level of a stack as a thin device; all numbers are None where the device isn't known.
+    """One level of a stack as a thin device; numbers are None where the device or its map isn't known as a whole.
 
     ``own`` blocks lie elsewhere than the parent's: ``copied`` ones which the parent maps, too, and ``new`` ones which
     it doesn't; ``unmapped`` ones only the parent maps. They are None where the parent isn't known. ``exclusive`` blocks
-    are mapped by this device alone: what its removal would give back; ``shared`` the others. ``mapped`` is their sum.
+    are mapped by this device alone: what its removal would give back; ``shared`` the others; both None where the map of
+    some device of the pool isn't known. ``mapped`` is their sum.
     """
 
     level: int

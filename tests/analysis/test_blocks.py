@@ -14,6 +14,7 @@ from layerscope.analysis.blocks import BlockAnalysis, ThinProvisioned
 from layerscope.analysis.changes import docker_changes
 from layerscope.drivers.devicemapper import DeviceMapper
 from layerscope.errors import CorruptError
+from layerscope.formats.thinpool import MetadataPool
 from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
 from layerscope.model.block_map import BlockUse
@@ -219,6 +220,47 @@ def test_a_lost_record_in_the_line_makes_owners_below_it_unknown(figure: DeviceM
     read = analysis.read(0x44F)
     assert read.owner is None
     assert [step.note for step in read.steps] == ["same block", "same block", "unknown", "same block", "not mapped"]
+
+
+def damaged(driver: DeviceMapper, root: Path, device: int, tmp_path: Path) -> DeviceMapper:
+    """The same root with a copy of the pool's metadata in which a device's map is damaged."""
+    pool = driver.pool()
+    assert isinstance(pool, MetadataPool)
+    data = bytearray((root / "devicemapper/devicemapper/metadata").read_bytes())
+    data[pool.roots[device] * 4096 + 100] ^= 0xFF  # the check value doesn't fit any more
+    copy = tmp_path / "metadata"
+    copy.write_bytes(data)
+    return DeviceMapper(Directory.open_root(root), TRUSTED, thin_metadata=copy)
+
+
+def test_a_damaged_map_makes_no_numbers(ext4_root: Path, tmp_path: Path) -> None:
+    """Not of its own device, not what the device above it changed, not what is one device's alone in that pool."""
+    driver, levels, devices = chain(ext4_root, "c1")
+    torn = damaged(driver, ext4_root, devices[1], tmp_path)
+    found = BlockAnalysis(torn, levels).device_blocks().levels
+    assert (found[1].device_id, found[1].mapped, found[1].own, found[1].unmapped) == (devices[1], None, None, None)
+    dumped = read_dump(dump_path("ext4"))
+    assert found[0].mapped == len(dumped[devices[0]].blocks)
+    assert (found[0].copied, found[0].new, found[0].unmapped) == (None, None, None)
+    assert {level.exclusive for level in found} == {level.shared for level in found} == {None}
+    whole = BlockAnalysis(driver, levels).device_blocks().levels
+    for place in (2, 3, 4):
+        assert (found[place].mapped, found[place].own) == (whole[place].mapped, whole[place].own)
+
+
+def test_over_a_damaged_map_only_the_time_tells_whose_a_block_is(ext4_root: Path, tmp_path: Path) -> None:
+    driver, levels, devices = chain(ext4_root, "c1")
+    device = read_dump(dump_path("ext4"))[devices[0]]
+    owners = {
+        run.virtual + offset: (run.owner, run.inherited)
+        for run in BlockAnalysis(damaged(driver, ext4_root, devices[1], tmp_path), levels).runs()
+        for offset in range(run.length)
+    }
+    assert owners == {
+        virtual: (5, False) if time >= device.creation_time else (None, True)
+        for virtual, (_data, time) in device.blocks.items()
+    }
+    assert {owner for owner, _ in owners.values()} == {5, None}
 
 
 def test_without_the_device_itself_there_is_no_answer(figure: DeviceMapper, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from thin_samples import dump_path, truth, unpacked, without_pool
 
 from layerscope import open_root
 from layerscope.drivers.devicemapper import DeviceMapper
-from layerscope.errors import RootError
+from layerscope.errors import LayerscopeError, RootError
 from layerscope.formats.crc32c import crc32c
 from layerscope.formats.thinpool import DumpedPool
 from layerscope.formats.whiteout import TRUSTED
@@ -28,6 +28,7 @@ from layerscope.model.digest import CacheID
 from layerscope.model.problem import Severity
 from layerscope.model.tree import LayerDirectory
 from layerscope.services import Session
+from layerscope.services.verify import verify
 
 C1 = "02dcc7b9f375b079eb13d55bb184be04a6547ee00b9c27966d25aba971a063f3"
 """The cache ID of container c1 in the ext4 sample."""
@@ -412,6 +413,38 @@ def test_data_that_is_cut_short_is_told(copy: Path) -> None:
     with pytest.raises(OSError, match="the pool's data, block") as caught:
         driver.open_layer(CacheID(C1))
     assert caught.value.errno == errno.EIO
+
+
+def test_what_a_short_pool_costs_is_told_where_it_is_missed(copy: Path) -> None:
+    """By each answer that lacks something because of it: sizes, bytes of files, hashes of layers."""
+    data = half(copy, "data")
+    os.truncate(data, 20 << 20)
+    short = "devicemapper/devicemapper/data: is cut short: 20971520 bytes of 1073741824"
+    with open_root(copy) as session:
+        assert {usage.size_rw for usage in session.containers()} == {None}
+        assert f"{session.problems()[0].path}: {session.problems()[0].what}" == short
+    with open_root(copy) as session, pytest.raises(LayerscopeError) as caught:
+        session.open_file(session.find("c1"), "/bin/busybox")
+    assert str(caught.value).endswith(f"level 1: {short}")
+    with open_root(copy) as session:
+        assert {verdict.skipped for verdict in verify(session)} == {short}
+
+
+def test_what_one_device_has_is_told_of_it_alone(copy: Path) -> None:
+    """A base layer whose device holds no file system: the others are read, and its reason is its own."""
+    with open_root(copy) as session:
+        base = session.levels(session.find("c1"))[0].cache_id
+    assert base is not None
+    driver = driver_of(copy)
+    place = driver.block_map(driver.device_record(base)).lookup(0)
+    assert place is not None
+    change(half(copy, "data"), place[0] * 65536, bytes(4096))
+    with open_root(copy) as session:
+        skipped = {verdict.cache_id: verdict.skipped for verdict in verify(session)}
+        why = f"devicemapper/metadata/{base}: the device doesn't begin like a file system; expected 'ext4'"
+        assert skipped.pop(base) == why
+        assert set(skipped.values()) == {""}
+        assert None not in {usage.size_rw for usage in session.containers()}
 
 
 def test_what_is_no_file_system_is_told(copy: Path) -> None:

@@ -232,6 +232,30 @@ def test_a_layout_whose_index_is_lost_is_known_by_its_manifests(tmp_path: Path) 
         assert files(session, session.images()[0].image.id) == EXPECTED
 
 
+@pytest.mark.parametrize("lost", ["manifest.json", "manifest.json and the lower layer"])
+def test_an_archive_of_skopeo_that_lost_its_manifest_is_known_by_its_configs(tmp_path: Path, lost: str) -> None:
+    """Its layers bear the names of their diff IDs; the manifest comes last, so a copy that was cut lacks it first."""
+    members = {f"{sha256(layer)}.tar": layer for layer in (BASE, TOP)}
+    config = config_of([BASE, TOP])
+    members[f"{sha256(config)}.json"] = config
+    if "layer" in lost:
+        del members[f"{sha256(BASE)}.tar"]
+    with open_root(write(tmp_path / "a.tar", archive(members))) as session:
+        (usage,) = session.images()
+        assert usage.image.id == f"sha256:{sha256(config)}"
+        if "layer" in lost:
+            assert files(session, usage.image.id) == {"etc/motd": b"hello again\n", "etc/new": b"new\n"}
+            assert f"{sha256(BASE)}.tar" in {problem.path for problem in problems(session)}
+        else:
+            assert files(session, usage.image.id) == EXPECTED
+
+
+def test_a_config_alone_makes_no_image(tmp_path: Path) -> None:
+    config = config_of([BASE, TOP])
+    with pytest.raises(RootError, match="neither a root nor an image archive"):
+        open_root(write(tmp_path / "a.tar", archive({f"{sha256(config)}.json": config, "x.tar": BASE})))
+
+
 def old_members() -> dict[str, bytes]:
     """What docker before 1.10 saved: records of layers that name their parents."""
     base, top = "a" * 64, "b" * 64

@@ -9,6 +9,7 @@ from layerscope.cli.render.docker_form import size
 from layerscope.cli.render.marks import COUNT_STATES, colored, mark
 from layerscope.cli.render.table import cells, ellipsis
 from layerscope.formats.history_text import command_title
+from layerscope.model.disk_share import DiskShare
 from layerscope.model.level import LevelCounts
 from layerscope.model.subject import StackLevel
 
@@ -39,7 +40,7 @@ def heights(sizes: Sequence[int | None], rows: int = _SCALE_ROWS) -> list[int]:
 
 
 def blocks(levels: Sequence[StackLevel], look: Look) -> Iterator[str]:
-    """Lines that draw ``levels`` (top first): number, role, block, size, counts, command.
+    """Lines that draw ``levels`` (top first): number, role, block, size, counts, bytes on disk if told, command.
 
     The upper edge of a block carries its level's text, so that a level of one row takes one line.
     """
@@ -70,9 +71,10 @@ def _fill(index: int, count: int, look: Look) -> str:
 
 
 def _with_words(head: str, item: StackLevel, look: Look) -> str:
-    """``head`` with the counts and the command behind it, the command cut to what room there is."""
-    plain = counts_text(item.counts, Look(look.glyphs))
-    line = head + (f"  {counts_text(item.counts, look)}" if plain else "")
+    """``head`` with the counts, the disk and the command behind it, the command cut to what room there is."""
+    disk = disk_text(item.disk)
+    plain = "  ".join(filter(None, (counts_text(item.counts, Look(look.glyphs)), disk)))
+    line = "  ".join(filter(None, (head, counts_text(item.counts, look), disk)))
     command = look.safe(command_title(item.level.created_by))
     if command:
         used = cells(head) + (2 + cells(plain) if plain else 0) + 2
@@ -91,3 +93,10 @@ def counts_text(counts: LevelCounts | None, look: Look) -> str:
         return ""
     numbers = ((state, getattr(counts, name)) for name, state in COUNT_STATES.items())
     return " ".join(colored(f"{mark(state, look.glyphs)}{n}", state, look.color) for state, n in numbers if n)
+
+
+def disk_text(disk: DiskShare | None) -> str:
+    """``219kB its own of 4.31MB``: what a level alone holds on disk, and all that its tree reaches there."""
+    if disk is None or disk.exclusive is None:
+        return ""
+    return f"{size(disk.exclusive)} its own" + ("" if disk.referenced is None else f" of {size(disk.referenced)}")

@@ -112,12 +112,16 @@ class BlockMap:
 
 
 class UseCounts:
-    """How many devices map each data block of a pool, kept as steps."""
+    """How many devices map each data block of a pool, kept as steps.
 
-    __slots__ = ("_counts", "_starts")
+    ``complete``: whether the maps of all devices could be read; if not, the counts may be too low.
+    """
 
-    def __init__(self, spans: Iterable[tuple[int, int, int]]) -> None:
+    __slots__ = ("_counts", "_starts", "complete")
+
+    def __init__(self, spans: Iterable[tuple[int, int, int]], complete: bool = True) -> None:
         """Add up ``spans`` of (first data block, length, how many devices map it), in any order."""
+        self.complete = complete
         changes: dict[int, int] = {}
         for start, length, count in spans:
             changes[start] = changes.get(start, 0) + count

@@ -127,7 +127,7 @@ class MetadataPool:
         found = {}
         for leaf in self.blocks.leaves(self.superblock.mapping_root, _POINTER_BYTES):
             if isinstance(leaf, Damage):
-                self._tell(f"mappings of devices {leaf.first} to {leaf.end - 1}: {leaf.reason}")
+                self._tell(f"mappings of devices {leaf.first} to {min(leaf.end - 1, MAX_DEVICE_ID)}: {leaf.reason}")
                 continue
             for device_id, root in zip(leaf.keys, leaf.children, strict=True):
                 if self._is_id(device_id, leaf):
@@ -190,29 +190,32 @@ class MetadataPool:
         A leaf that many devices share is read once; through how many devices it is reached is counted on the way down,
         so this takes time in proportion to the metadata, however many devices there are.
         """
-        spans, reached = self._leaf_spans()
-        return UseCounts(
+        spans, reached, complete = self._leaf_spans()
+        counted = (
             (start, length, reached[leaf])
             for leaf, flat in spans.items()
             for start, length in zip(flat[::2], flat[1::2], strict=True)
         )
+        return UseCounts(counted, complete)
 
     def entry_counts(self) -> UseCounts:
         """How many entries of distinct leaves point at each data block: what the data space map counts."""
-        spans, _reached = self._leaf_spans()
+        spans, _reached, _complete = self._leaf_spans()
         return UseCounts(
             (start, length, 1) for flat in spans.values() for start, length in zip(flat[::2], flat[1::2], strict=True)
         )
 
-    def _leaf_spans(self) -> tuple[dict[int, array[int]], Counter[int]]:
-        """Each leaf's (data block, length) pairs, flat, and by how many devices each node is reached."""
+    def _leaf_spans(self) -> tuple[dict[int, array[int]], Counter[int], bool]:
+        """Each leaf's (data block, length) pairs, flat; by how many devices each node is reached; if that is all."""
         children: dict[int, tuple[int, ...]] = {}
         spans: dict[int, array[int]] = {}
         reached = Counter(self.roots.values())
-        for number in reversed(self._children_first(children, spans)):
+        order = self._children_first(children, spans)
+        for number in reversed(order):
             for child in children.get(number, ()):
                 reached[child] += reached[number]
-        return spans, reached
+        complete = len(self.roots) == len(self.devices) and len(children) + len(spans) == len(order)
+        return spans, reached, complete
 
     def _children_first(self, children: dict[int, tuple[int, ...]], spans: dict[int, array[int]]) -> list[int]:
         """All nodes of all devices' trees, each behind those below it; fills both mappings. Loops are cut."""

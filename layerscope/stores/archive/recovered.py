@@ -8,23 +8,26 @@ docker's own layout has a folder for each layer; the newest ones of an image hav
 | ``<id>/layer.tar`` | the layer |
 | ``repositories`` | ``{repository: {tag: id}}`` |
 | ``<hex>.json`` | an image config, from docker 1.10 on |
+| ``<hex>.tar`` | the layer of that diff ID, where skopeo or podman wrote the archive |
 
-Source: docker image spec v1.0 and v1.2; moby image/tarexport/save.go; seen with 20.10.24.
+Source: docker image spec v1.0 and v1.2; moby image/tarexport/save.go; containers/image docker/internal/tarfile/;
+seen with docker 20.10.24 and skopeo 1.9.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from layerscope.model.digest import is_hex64
+from layerscope.model.digest import hex_of, is_digest, is_hex64
 from layerscope.stores.archive.archive import Archive
 from layerscope.stores.archive.described import ArchivedBlobs, Described, blob_name, images_of
 from layerscope.stores.containerd.content import Content, Descriptor, Document
 from layerscope.stores.docker.image_config import ImageConfig
 from layerscope.stores.docker.json_record import parse
 
+_NAMED = "repositories"
 _LIMIT = 1 << 20
 _MOST = 4096
 _MOST_LAYERS = 1000
@@ -45,7 +48,10 @@ class _Repositories(msgspec.Struct):
 
 def recovered(archive: Archive) -> list[Described] | None:
     """The images that can be made out, their names as far as those are known; None if there are none."""
-    return _by_manifests(archive) or _by_folders(archive) or None
+    # Without the file of names, which comes last, records of layers may be missing, too.
+    whole = archive.has(_NAMED)
+    ways = (_by_manifests, _by_folders, _by_configs) if whole else (_by_manifests, _by_configs, _by_folders)
+    return next(filter(None, (way(archive) for way in ways)), None)
 
 
 def _by_manifests(archive: Archive) -> list[Described]:
@@ -81,6 +87,17 @@ def _by_folders(archive: Archive) -> list[Described]:
     return found
 
 
+def _by_configs(archive: Archive) -> list[Described]:
+    """The images whose configs are there, if a tar bears the name of one of their layers; names are lost."""
+    there = set(archive.members.names(""))
+    found = []
+    for config, _, layers in _configs_at_the_top(archive):
+        tars = tuple(f"{hex_of(diff_id)}.tar" for diff_id in layers[:_MOST_LAYERS] if is_digest(diff_id))
+        if len(tars) == len(layers) and there & set(tars):
+            found.append(Described(config, tars, ()))
+    return found
+
+
 def _chain(top: str, records: Mapping[str, _OldRecord]) -> list[str]:
     """A layer and all below it, base first; a circle is cut."""
     chain: dict[str, None] = {}
@@ -93,7 +110,7 @@ def _chain(top: str, records: Mapping[str, _OldRecord]) -> list[str]:
 
 def _names(archive: Archive) -> dict[str, tuple[str, ...]]:
     """The names of each top layer."""
-    data = archive.read("repositories", _LIMIT)
+    data = archive.read(_NAMED, _LIMIT)
     told = parse(b'{"names":' + data + b"}", _Repositories).typed.names if isinstance(data, bytes) else None
     found: dict[str, tuple[str, ...]] = {}
     for repository, tags in (told or {}).items():
@@ -104,10 +121,13 @@ def _names(archive: Archive) -> dict[str, tuple[str, ...]]:
 
 def _configs(archive: Archive) -> dict[tuple[str | None, int], str]:
     """The image configs at the top, by their time and how many layers they have: what tells whose they are."""
-    found = {}
+    return {(config.created, len(layers)): name for name, config, layers in _configs_at_the_top(archive)}
+
+
+def _configs_at_the_top(archive: Archive) -> Iterator[tuple[str, ImageConfig, Sequence[str]]]:
+    """Name, content and diff IDs of each file that bears an image config's name."""
     for name in archive.members.names("")[:_MOST]:
         data = archive.read(name, _LIMIT) if is_hex64(name.removesuffix(".json")) else None
         if isinstance(data, bytes):
             config = parse(data, ImageConfig).typed
-            found[config.created, len((config.rootfs.diff_ids if config.rootfs else None) or ())] = name
-    return found
+            yield name, config, (config.rootfs.diff_ids if config.rootfs else None) or ()

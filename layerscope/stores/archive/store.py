@@ -26,7 +26,7 @@ from layerscope.stores.base import StoreFacts
 from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.record import Fault, shown, unique
 
-_MADE_OUT = "images are those that manifests and records of layers in it make out"
+_MADE_OUT = "images are those that manifests, configs and records of layers in it make out"
 
 
 class _Anything(msgspec.Struct):
