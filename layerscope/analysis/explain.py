@@ -23,7 +23,7 @@ def explain(view: MergedView, path: str, life: Blame) -> str:
     if life.visible:
         entry = entry_at(view, path)
         what = _TYPES.get(entry.type, entry.type)
-        size = f" of {entry.stat.st_size:,} bytes" if entry.type == "file" else ""
+        size = f" of {_bytes(entry.stat.st_size)}" if entry.type == "file" else ""
         sentences.append(f"{life.path} is {what}{size}, served by level {life.served_by}.")
     else:
         sentences.append(f"{life.path} is not in this view.")
@@ -31,8 +31,12 @@ def explain(view: MergedView, path: str, life: Blame) -> str:
     copies = sum(1 for step in life.steps if step.size is not None)
     if copies > 1 or (copies and not life.visible):
         kept = "copies are" if copies > 1 else "copy is"
-        sentences.append(f"{copies} {kept} stored, {life.paid_bytes:,} bytes in all.")
+        sentences.append(f"{copies} {kept} stored, {_bytes(life.paid_bytes)} in all.")
     return "\n".join(sentences)
+
+
+def _bytes(count: int) -> str:
+    return f"{count:,} byte" if count == 1 else f"{count:,} bytes"
 
 
 def _sentence(step: BlameStep) -> str:

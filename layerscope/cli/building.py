@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,8 @@ def import_tar(
 @click.argument("archive", metavar="TAR")
 def load(options: Options, archive: str, allow_real_root: bool) -> int:
     """Load the images of TAR: of docker save, or an OCI layout (also a folder); - is standard input."""
+    if archive != "-" and not os.path.lexists(archive):
+        raise UsageError(f"cannot read {archive}: there is no such file or directory")
     out = Output(options.ascii)
     with open_lab(options, allow_real_root) as opened:
         loaded = opened.load(input_file("-", "an archive") if archive == "-" else Path(archive), archive)

@@ -49,6 +49,8 @@ def _copy_in(options: Options, source: str, target: str, allow_real_root: bool) 
     if ref.cut is not None or ref.path is None:
         raise UsageError(f"{target!r}: expected CONTAINER:/PATH")
     name = f"container:{ref.name}"
+    if source != "-" and not os.path.lexists(source):
+        raise UsageError(f"cannot copy {source}: there is no such file or directory")
     with open_lab(options, allow_real_root) as lab:
         if source == "-":
             lab.copy_in(input_file("-", "a tar"), name, ref.path)

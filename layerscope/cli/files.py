@@ -15,11 +15,12 @@ from layerscope.cli.output import Output
 from layerscope.cli.reference import RefType, find_subject, path_of
 from layerscope.cli.render import json
 from layerscope.cli.render.marks import colored, mark
-from layerscope.cli.report import exit_code
+from layerscope.cli.report import exit_code, line, tell
 from layerscope.cli.sink import sink, written_aside
 from layerscope.errors import CommitError, UsageError
 from layerscope.formats.gotime import to_datetime
 from layerscope.model.entry import Entry
+from layerscope.model.problem import Severity
 
 if TYPE_CHECKING:
     from layerscope.services.session import Session
@@ -102,10 +103,15 @@ def cat(options: Options, ref: str, level: int | None) -> int:
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
 def extract(options: Options, ref: str, destination: Path) -> int:
     """Copy a file, link or directory out of the root to DEST; never follows a link out of the layers."""
+    if str(destination) == "-":
+        raise UsageError("extract writes files: cat gives the bytes of one, cp REF:/PATH - a tar of several")
     with options.session() as session:
         subject = find_subject(session, ref, path="needed")
         _refuse_below_root(destination, session)
         told = session.extract(subject, path_of(subject), destination)
+        notes = [problem for problem in told if problem.severity is Severity.NOTE]
+        if notes:
+            tell(line(notes[0]) + (f"; and {len(notes) - 1} more like it" if len(notes) > 1 else ""))
         return exit_code([*told, *session.problems()])
 
 

@@ -5,6 +5,7 @@ Whatever happens, it ends with an exit code and at most a few lines on standard 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +17,7 @@ from layerscope import __version__
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import ReaderGone, discard, flush
 from layerscope.cli.report import os_error, tell
-from layerscope.errors import LayerscopeError
+from layerscope.errors import CommitError, LayerscopeError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -26,6 +27,7 @@ COMPLETE_VARIABLE = "_LAYERSCOPE_COMPLETE"
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _READ_FAILED = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BARE_OVERLAY = "overlay:"
 
 
@@ -193,5 +195,9 @@ def _carried_out(arguments: Sequence[str]) -> int:
         tell(str(error))
         return error.exit_code
     except OSError as error:
+        if error.errno in _FULL:  # of what is read no disk can be full: it is the answer that had no room
+            tell(f"cannot write: {error.strerror}")
+            discard()
+            return CommitError.exit_code
         tell(os_error(error))
         return _READ_FAILED

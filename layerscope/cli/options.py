@@ -133,6 +133,12 @@ def root_options(*, json: bool = False) -> Callable[[Callable[..., Any]], Callab
     return decorate
 
 
+def root_is_typed(context: click.Context) -> bool:
+    """Whether ``--root`` stands on the command line, before the verb or behind it; the environment doesn't count."""
+    sources = {place.get_parameter_source("root") for place in (context, context.find_root())}
+    return ParameterSource.COMMANDLINE in sources
+
+
 def options_of(context: click.Context) -> Options:
     """The options of a verb, joined with those that stood before it."""
     behind, before = context.params, context.find_root().params

@@ -41,6 +41,11 @@ class Output:
         self.glyphs = not ascii_only and (not self.terminal or "utf" in self._encoding.lower())
         self.width = _columns() if self.terminal else None
 
+    @property
+    def ellipsis(self) -> str:
+        """What ends a text that is cut."""
+        return "…" if self.glyphs else "~"
+
     def name(self, name: str) -> str:
         """A name as it may be written here."""
         return escape(name, ascii_only=not self.glyphs) if self.terminal else name
@@ -140,7 +145,8 @@ class Output:
     def _encoded(self, lines: list[str]) -> bytes:
         text = "".join(f"{line}\n" for line in lines)
         if self.terminal:
-            return text.encode(self._encoding, "backslashreplace")
+            # Names are escaped by now: what is left of these ends a text that was cut, or is in free text.
+            return text.replace("…", self.ellipsis).encode(self._encoding, "backslashreplace")
         return text.encode() if text.isascii() else b"".join(bytes_of(line) + b"\n" for line in lines)
 
 

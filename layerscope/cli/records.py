@@ -133,7 +133,7 @@ def ps(options: Options, everything: bool, size: bool, no_trunc: bool, quiet: bo
         else:
             now = time.time_ns()
             rows = [
-                docker_form.ps_row(item, shown_image(session, item.container, no_trunc), now, no_trunc)
+                docker_form.ps_row(item, shown_image(session, item.container, no_trunc), now, no_trunc, out.ellipsis)
                 for item in found
             ]
             _print_table(out, docker_form.PS_HEADER, rows, 0 if quiet else None)
@@ -172,7 +172,7 @@ def history(options: Options, image: str, no_trunc: bool, quiet: bool) -> int:
             assert subject.image is not None
             by_id = {str(item.image.id): item.image for item in session.images()}
             ids = docker_form.history_ids(subject.image, len(rows), by_id.get)
-            cells = docker_form.history_rows(rows, ids, time.time_ns(), no_trunc)
+            cells = docker_form.history_rows(rows, ids, time.time_ns(), no_trunc, out.ellipsis)
             _print_table(out, docker_form.HISTORY_HEADER, cells, 0 if quiet else None)
         return exit_code(session.problems())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from layerscope.cli.options import Options, root_options
+from layerscope.cli.options import Options, root_is_typed, root_options
 from layerscope.cli.output import Output
 from layerscope.errors import UsageError
 
@@ -36,7 +36,7 @@ def _demand_terminal() -> None:
 @click.argument("path")
 def open_ui(options: Options, path: str) -> int:
     """Open the terminal UI on PATH."""
-    if options.root is not None and click.get_current_context().params.get("root"):
+    if root_is_typed(click.get_current_context()):
         raise UsageError("give the root once: as PATH or with --root")
     return open_root_in_ui(options, path)
 

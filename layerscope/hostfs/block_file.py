@@ -47,7 +47,7 @@ class BlockFile:
         if modes.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         if not (modes.S_ISREG(kind) or modes.S_ISBLK(kind)):
-            raise OSError(errno.EINVAL, "is neither a file nor a block device", str(path))
+            raise OSError(errno.EINVAL, "it is neither a file nor a block device", str(path))
         try:
             fd = os.open(path, flags | _NOATIME)
         except PermissionError:

@@ -11,6 +11,7 @@ Documentation/filesystems/overlayfs.rst; held against Linux 6.18 by random seque
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat as modes
 import time
@@ -30,6 +31,7 @@ from layerscope.overlay.upper import Upper
 from layerscope.overlay.view import stat_all
 from layerscope.overlay.writer import Features, Writer
 
+StrPath = str | os.PathLike[str]
 _PROBE = "trusted.overlay.layerscope-probe"
 
 
@@ -102,40 +104,43 @@ class Overlay:
         self._writer.close()
 
     # ------------------------------------------------------------------ looking
-    def lstat(self, path: str) -> os.stat_result:
+    def lstat(self, path: StrPath) -> os.stat_result:
         """As ``os.lstat``; inode and device numbers are those of the layer."""
         return self._stat(path, follow=False)
 
-    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+    def stat(self, path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
         """As ``os.stat``."""
         return self._stat(path, follow_symlinks)
 
-    def _stat(self, path: str, follow: bool) -> os.stat_result:
-        return self._operations.stat(self._writer.existing(path, follow))
+    def _stat(self, path: StrPath, follow: bool) -> os.stat_result:
+        return self._operations.stat(self._writer.existing(os.fspath(path), follow))
 
-    def access(self, path: str, mode: int, *, follow_symlinks: bool = True) -> bool:
-        """Whether the path is there and its mode allows ``mode`` to this process."""
+    def access(self, path: StrPath, mode: int, *, effective_ids: bool = False, follow_symlinks: bool = True) -> bool:
+        """As ``os.access``: whether the path is there and its mode allows ``mode`` to this process."""
         try:
             stat = self._stat(path, follow_symlinks)
         except OSError:
             return False
         if mode & os.W_OK and not self._writer.is_writable:
             return False
-        return _allowed(stat, mode, 0 if self._operations.as_root else os.getuid())
+        uid, gid = (os.geteuid(), os.getegid()) if effective_ids else (os.getuid(), os.getgid())
+        return _allowed(stat, mode, 0 if self._operations.as_root else uid, gid)
 
-    def readlink(self, path: str) -> str:
+    def readlink(self, path: StrPath) -> str:
         """As ``os.readlink``."""
+        path = os.fspath(path)
         target = self._writer.existing(path, follow=False)
         if target.found is None or target.found.kind != "l":
             raise failure(errno.EINVAL, path)
         return target.found.part.directory.readlink(target.name)
 
-    def listdir(self, path: str = ".") -> list[str]:
+    def listdir(self, path: StrPath = ".") -> list[str]:
         """The names in a merged directory, in no order."""
         return [entry.name for entry in self.scandir(path)]
 
-    def scandir(self, path: str = ".") -> Iterator[OverlayEntry]:
+    def scandir(self, path: StrPath = ".") -> Iterator[OverlayEntry]:
         """The entries of a merged directory, in no order."""
+        path = os.fspath(path)
         target = self._writer.existing(path, follow=True)
         if not target.is_dir:
             raise failure(errno.ENOTDIR, path)
@@ -143,9 +148,9 @@ class Overlay:
         shown = self._operations.shown
         return (OverlayEntry(name, part.level, shown(part, name, stat)) for name, part, _, stat in stat_all(directory))
 
-    def walk(self, top: str = ".") -> Iterator[tuple[str, list[str], list[str]]]:
+    def walk(self, top: StrPath = ".") -> Iterator[tuple[str, list[str], list[str]]]:
         """Path, names of directories and of everything else, as ``os.walk`` from the top down, names sorted."""
-        pending = [top]
+        pending = [os.fspath(top)]
         while pending:
             here = pending.pop()
             listed = sorted(self.scandir(here), key=lambda entry: os.fsencode(entry.name))
@@ -153,9 +158,9 @@ class Overlay:
             yield here, folders, [entry.name for entry in listed if not modes.S_ISDIR(entry.status.st_mode)]
             pending.extend(os.path.join(here, name) for name in reversed(folders))
 
-    def layers_of(self, path: str) -> list[LayerCopy]:
+    def layers_of(self, path: StrPath) -> list[LayerCopy]:
         """What each level holds at a path, top first, and which one serves; levels that hold nothing are left out."""
-        target = self._writer.locate(path, follow=False)
+        target = self._writer.locate(os.fspath(path), follow=False)
         serving = target.found.part.level if target.found else None
         if not target.name:
             parts = target.parent.parts
@@ -177,11 +182,12 @@ class Overlay:
         return copies
 
     # ------------------------------------------------------------------ files
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def open(self, path: StrPath, flags: int, mode: int = 0o777) -> int:
         """A file descriptor, as ``os.open``; opening for writing copies up first.
 
         Devices, FIFOs and sockets are never opened (ENXIO); a directory's descriptor is that of its topmost layer.
         """
+        path = os.fspath(path)
         writes = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
         exclusive = bool(flags & os.O_CREAT and flags & os.O_EXCL)
         follow = not exclusive and not flags & os.O_NOFOLLOW
@@ -243,35 +249,38 @@ class Overlay:
         with part.directory.held() as fd:
             return os.open(name, plain, dir_fd=fd)
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: StrPath) -> bytes:
         """All bytes of a regular file."""
         with os.fdopen(self.open(path, os.O_RDONLY), "rb") as file:
             return file.read()
 
-    def write_bytes(self, path: str, data: bytes) -> int:
+    def write_bytes(self, path: StrPath, data: bytes) -> int:
         """Replace the content of a file, or make it; the number of bytes written."""
         with os.fdopen(self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
             return file.write(data)
 
-    def truncate(self, path: str, length: int) -> None:
+    def truncate(self, path: StrPath, length: int) -> None:
         """As ``os.truncate``."""
-        attributes.truncate(self._writer, path, length)
+        attributes.truncate(self._writer, os.fspath(path), length)
 
     # ------------------------------------------------------------------ names
-    def mkdir(self, path: str, mode: int = 0o777) -> None:
+    def mkdir(self, path: StrPath, mode: int = 0o777) -> None:
         """As ``os.mkdir``."""
+        path = os.fspath(path)
         target = namespace.free_name(self._writer, path, is_dir=True)
         self._operations.create(target, path, lambda fd, name: os.mkdir(name, mode, dir_fd=fd), is_dir=True)
 
-    def symlink(self, src: str, dst: str) -> None:
-        """As ``os.symlink``: ``dst`` becomes a symlink with the text ``src``."""
+    def symlink(self, src: StrPath, dst: StrPath, target_is_directory: bool = False) -> None:
+        """As ``os.symlink``: ``dst`` becomes a symlink with the text ``src``; the third is for other systems."""
+        src, dst = os.fspath(src), os.fspath(dst)
         if not src:
             raise failure(errno.ENOENT, dst)
         target = namespace.free_name(self._writer, dst)
         self._operations.create(target, dst, lambda fd, name: os.symlink(src, name, dir_fd=fd))
 
-    def mknod(self, path: str, mode: int = 0o600, device: int = 0) -> None:
+    def mknod(self, path: StrPath, mode: int = 0o600, device: int = 0) -> None:
         """As ``os.mknod``; a character device 0:0 would be a whiteout (EPERM)."""
+        path = os.fspath(path)
         if modes.S_IFMT(mode) == modes.S_IFDIR:
             raise failure(errno.EPERM, path)
         target = namespace.free_name(self._writer, path)
@@ -279,46 +288,46 @@ class Overlay:
             raise failure(errno.EPERM, path)
         self._operations.mknod(target, path, mode, device)
 
-    def mkfifo(self, path: str, mode: int = 0o666) -> None:
+    def mkfifo(self, path: StrPath, mode: int = 0o666) -> None:
         """As ``os.mkfifo``."""
         self.mknod(path, modes.S_IFIFO | mode)
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: StrPath) -> None:
         """As ``os.unlink``."""
-        self._operations.unlink(path)
+        self._operations.unlink(os.fspath(path))
 
-    def rmdir(self, path: str) -> None:
+    def rmdir(self, path: StrPath) -> None:
         """As ``os.rmdir``."""
-        namespace.rmdir(self._writer, path)
+        namespace.rmdir(self._writer, os.fspath(path))
 
-    def link(self, src: str, dst: str) -> None:
-        """As ``os.link``; a symlink itself is linked, not what it leads to."""
-        self._operations.link(src, dst)
+    def link(self, src: StrPath, dst: StrPath, *, follow_symlinks: bool = True) -> None:
+        """As ``os.link`` on Linux: a symlink itself is linked, not what it leads to, whatever ``follow_symlinks``."""
+        self._operations.link(os.fspath(src), os.fspath(dst))
 
-    def rename(self, src: str, dst: str) -> None:
+    def rename(self, src: StrPath, dst: StrPath) -> None:
         """As ``os.rename``; a directory of a lower layer needs ``redirect_dir`` (EXDEV)."""
         self.rename2(src, dst)
 
-    def rename2(self, src: str, dst: str, flags: int = 0) -> None:
+    def rename2(self, src: StrPath, dst: StrPath, flags: int = 0) -> None:
         """As renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2."""
-        self._operations.rename(src, dst, flags)
+        self._operations.rename(os.fspath(src), os.fspath(dst), flags)
 
     # ------------------------------------------------------------------ attributes
-    def chmod(self, path: str, mode: int, *, follow_symlinks: bool = True) -> None:
+    def chmod(self, path: StrPath, mode: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chmod``."""
-        self._operations.chmod(path, mode, follow_symlinks)
+        self._operations.chmod(os.fspath(path), mode, follow_symlinks)
 
-    def chown(self, path: str, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
+    def chown(self, path: StrPath, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chown``."""
-        self._operations.chown(path, uid, gid, follow_symlinks)
+        self._operations.chown(os.fspath(path), uid, gid, follow_symlinks)
 
-    def lchown(self, path: str, uid: int, gid: int) -> None:
+    def lchown(self, path: StrPath, uid: int, gid: int) -> None:
         """As ``os.lchown``."""
         self.chown(path, uid, gid, follow_symlinks=False)
 
     def utime(
         self,
-        path: str,
+        path: StrPath,
         times: tuple[float, float] | None = None,
         *,
         ns: tuple[int, int] | None = None,
@@ -328,29 +337,29 @@ class Overlay:
         if times is not None and ns is not None:
             raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
         if times is not None:
-            ns = (round(times[0] * 1e9), round(times[1] * 1e9))
+            ns = (_nanoseconds(times[0]), _nanoseconds(times[1]))
         if ns is None:
             now = time.time_ns()
             ns = (now, now)
-        attributes.utime(self._writer, path, ns, follow_symlinks)
+        attributes.utime(self._writer, os.fspath(path), ns, follow_symlinks)
 
-    def getxattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> bytes:
+    def getxattr(self, path: StrPath, attribute: str, *, follow_symlinks: bool = True) -> bytes:
         """As ``os.getxattr``."""
-        return self._operations.getxattr(path, attribute, follow_symlinks)
+        return self._operations.getxattr(os.fspath(path), attribute, follow_symlinks)
 
-    def listxattr(self, path: str = ".", *, follow_symlinks: bool = True) -> list[str]:
+    def listxattr(self, path: StrPath = ".", *, follow_symlinks: bool = True) -> list[str]:
         """As ``os.listxattr``; the overlay's own marks aren't among them."""
-        return self._operations.listxattr(path, follow_symlinks)
+        return self._operations.listxattr(os.fspath(path), follow_symlinks)
 
     def setxattr(
-        self, path: str, attribute: str, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
+        self, path: StrPath, attribute: str, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
     ) -> None:
         """As ``os.setxattr``."""
-        self._operations.setxattr(path, attribute, value, flags, follow_symlinks)
+        self._operations.setxattr(os.fspath(path), attribute, value, flags, follow_symlinks)
 
-    def removexattr(self, path: str, attribute: str, *, follow_symlinks: bool = True) -> None:
+    def removexattr(self, path: StrPath, attribute: str, *, follow_symlinks: bool = True) -> None:
         """As ``os.removexattr``."""
-        self._operations.removexattr(path, attribute, follow_symlinks)
+        self._operations.removexattr(os.fspath(path), attribute, follow_symlinks)
 
 
 def _dialect(xattr: str, upper: Path | None) -> Dialect:
@@ -369,8 +378,14 @@ def _dialect(xattr: str, upper: Path | None) -> Dialect:
     return USER if xattr == "user" else TRUSTED
 
 
-def _allowed(stat: os.stat_result, wanted: int, uid: int) -> bool:
-    groups = {os.getgid(), *os.getgroups()}
+def _nanoseconds(seconds: float) -> int:
+    """As ``os.utime`` rounds: the part below a second is cut off behind the ninth digit."""
+    whole = math.floor(seconds)
+    return whole * 10**9 + math.floor((seconds - whole) * 1e9)
+
+
+def _allowed(stat: os.stat_result, wanted: int, uid: int, gid: int) -> bool:
+    groups = {gid, *os.getgroups()}
     mode = stat.st_mode
     if uid == 0:
         return not wanted & os.X_OK or modes.S_ISDIR(mode) or bool(mode & 0o111)

@@ -8,9 +8,11 @@ process leaves there is emptied at the next start, by us or by a kernel that mou
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 import stat as modes
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -33,6 +35,19 @@ def proc_path(fd: int, name: str = "") -> str:
     return f"/proc/self/fd/{fd}/{name}" if name else f"/proc/self/fd/{fd}"
 
 
+def _claimed(upper: Path) -> int:
+    """A descriptor of the directory that holds its lock."""
+    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno != errno.EWOULDBLOCK:
+            return fd  # a file system without locks
+        os.close(fd)
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(upper)) from None
+    return fd
+
+
 class Dresses(Protocol):
     """Gives a copy-up its owner, attributes and mode, as far as its user can; see ``Keeping.dress``."""
 
@@ -42,9 +57,16 @@ class Dresses(Protocol):
 
 
 class Upper:
-    """The upper directory ``top`` with its scratch; ``dialect`` says which marks are written."""
+    """The upper directory ``top`` with its scratch; ``dialect`` says which marks are written.
+
+    It is claimed by a lock as long as this lives, since two writers would sweep each other's scratch away.
+
+    Raises:
+        OSError: EBUSY, another one writes there, in this process or in another.
+    """
 
     def __init__(self, upper: Path, work: Path, dialect: Dialect) -> None:
+        self._release = weakref.finalize(self, os.close, _claimed(upper))
         self.top = Directory.open_root(upper)
         self.dialect = dialect
         self.keeping: Dresses | None = None
@@ -55,7 +77,8 @@ class Upper:
         self.sweep()
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Give the descriptors back, and the claim."""
+        self._release()
         self.top.close()
         self.scratch.close()
 

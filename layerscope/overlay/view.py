@@ -213,12 +213,15 @@ class MergedView:
     def place(self, path: str, follow: bool = False, hidden: bool = False) -> Place:
         """Resolve a path; symlinks on the way are followed inside the view, the last one if ``follow``.
 
+        Behind a final slash only a directory will do, or a symlink to one.
+
         With ``hidden``, directories that are only below a mark may be walked through too.
 
         Raises:
             OSError: ENOENT, ENOTDIR, ELOOP as the kernel would; EINVAL, EACCES for a redirect that it refuses.
         """
         pending = [name for name in reversed(path.split("/")) if name not in ("", ".")]
+        wants_directory = path.endswith(("/", "/."))
         trail = [self.root]
         links = 0
         while pending:
@@ -240,7 +243,7 @@ class MergedView:
                 raise FileNotFoundError(errno.ENOENT, "no such entry in the view", here.path_of(name))
             if found.kind == "d":
                 trail.append(here.child(name))
-            elif found.kind == "l" and (pending or follow):
+            elif found.kind == "l" and (pending or follow or wants_directory):
                 links += 1
                 if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, "too many symlinks", path)
@@ -248,7 +251,7 @@ class MergedView:
                 if target.startswith("/"):
                     del trail[1:]
                 pending.extend(part for part in reversed(target.split("/")) if part not in ("", "."))
-            elif pending:
+            elif pending or wants_directory:
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", here.path_of(name))
             else:
                 return Place(here, name)

@@ -11,12 +11,14 @@ import shutil
 import stat as modes
 from pathlib import Path
 
-from layerscope.errors import CommitError
+from layerscope.errors import CommitError, UsageError
+from layerscope.formats.escape import escape
 from layerscope.model.problem import Problem, Severity
 from layerscope.overlay.merged import MergedDirectory
-from layerscope.overlay.view import MergedView
+from layerscope.overlay.view import MergedView, Place
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL = "a device, FIFO or socket"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -27,9 +29,12 @@ def extract(view: MergedView, path: str, destination: Path) -> list[Problem]:
 
     Raises:
         FileNotFoundError: the view has no such path.
+        UsageError: it is a device, a FIFO or a socket.
         CommitError: the target exists already, or its folder doesn't.
     """
     place = view.place(path)
+    if place.name and _is_special(place):
+        raise UsageError(f"cannot extract {escape(path)}: it is {_SPECIAL}, and such are never made")
     name = place.name or place.directory.path.rpartition("/")[2] or "root"
     target = destination / name if destination.is_dir() else destination
     try:
@@ -47,6 +52,12 @@ def extract(view: MergedView, path: str, destination: Path) -> list[Problem]:
     finally:
         os.close(parent)
     return [*writer.problems, *view.problems]
+
+
+def _is_special(place: Place) -> bool:
+    found = place.directory.lookup(place.name)
+    mode = found.part.directory.stat(place.name).st_mode if found is not None else modes.S_IFREG
+    return not (modes.S_ISREG(mode) or modes.S_ISLNK(mode))
 
 
 class _Writer:
@@ -107,7 +118,7 @@ class _Writer:
                         out.flush()
                         os.utime(out.fileno(), ns=(stat.st_mtime_ns, stat.st_mtime_ns))
             else:
-                what = "is a device, FIFO or socket"
+                what = f"is {_SPECIAL}"
                 self.problems.append(Problem(path, what, "it was not extracted", severity=Severity.NOTE))
         except FileExistsError:
             raise

@@ -95,4 +95,4 @@ def _read(context: Path, file: Path | None) -> bytes:
                 raise UsageError(f"the Dockerfile {escape(os.fspath(path))} is no regular file")
             return opened.read(MOST_BYTES + 1)
     missing = context / _NAMES[0] if file is None else file
-    raise RootError(f"cannot read the Dockerfile {escape(os.fspath(missing))}: there is none; -f names another")
+    raise UsageError(f"cannot read the Dockerfile {escape(os.fspath(missing))}: there is none; -f names another")

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from layerscope.drivers import DRIVERS
-from layerscope.errors import CommitError, RootError, UsageError
+from layerscope.errors import CommitError, RootError, UnsupportedError, UsageError
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
@@ -234,15 +234,18 @@ def copy_to_tar(session: Session, subject: Subject, out: BinaryIO) -> list[Probl
 
 
 def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = "docker") -> None:
-    """Write an archive of images of any root; an image asked for by a name gets that name in it.
+    """Write an archive of images of docker's storage drivers; an image asked for by a name gets that name in it.
 
     Raises:
         UsageError: a name fits nothing, or two images.
+        UnsupportedError: the root is of another kind.
         CommitError: a layer was changed, or its record is damaged.
     """
     store, factory = session.store, DRIVERS.get(session.driver)
     if not isinstance(store, DockerStore) or factory is None:
-        raise RootError("cannot save: the files of this store's layers can't be read")
+        raise UnsupportedError(
+            f"cannot save from {store.name} with {session.driver}: only layers of docker's drivers can be packed"
+        )
     driver = factory(session.root, dialect_for(session.setting.xattr_prefix))
     wanted = []
     for name in images:

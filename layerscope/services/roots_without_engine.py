@@ -57,7 +57,7 @@ def open_overlay(text: str, xattr_prefix: str | None) -> Session:
     from layerscope.stores.bare.mount_options import parse_options
     from layerscope.stores.bare.overlay_mounts import placed
 
-    if "=" in text:
+    if "=" in text or not text:
         return _overlay(placed(parse_options(text)), xattr_prefix)
     session = open_mounted(Path(text), xattr_prefix)
     if session is None:

@@ -14,7 +14,7 @@ import pytest
 Said = Any
 """How a command line ended, what it wrote and what it told."""
 Build = Callable[..., Said]
-USAGE, REFUSED, ROOT = 2, 4, 3
+USAGE, REFUSED = 2, 4
 
 
 def records(root: Path) -> list[str]:
@@ -181,9 +181,9 @@ def test_an_epoch_that_is_none(build: Build, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_context_that_is_none(call: Callable[..., Said], lab_path: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("FROM base:1.0\nLABEL a=b\n")
-    assert call("build", "-f", tmp_path / "file", tmp_path / "none", root=lab_path).code == ROOT
+    assert call("build", "-f", tmp_path / "file", tmp_path / "none", root=lab_path).code == USAGE
     assert call("build", "-f", tmp_path / "file", tmp_path / "file", root=lab_path).code == USAGE
-    assert call("build", tmp_path, root=lab_path).code == ROOT
+    assert call("build", tmp_path, root=lab_path).code == USAGE
     os.mkfifo(tmp_path / "Dockerfile")
     assert call("build", tmp_path, root=lab_path).code == USAGE
 

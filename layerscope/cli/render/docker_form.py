@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from layerscope.cli.render.table import ellipsis
+from layerscope.cli.render.table import ELLIPSIS, ellipsis
 from layerscope.formats.gotime import parse_rfc3339
 from layerscope.formats.units import human_duration, human_size
 
@@ -150,15 +150,18 @@ def shown_image(typed: str, image_id: str | None, typed_means: str | None, full:
     return _DIGEST.sub("", image).removeprefix("docker.io/").removeprefix("library/")
 
 
-def ps_row(value: ContainerUsage, image: str, now_ns: int, full: bool = False) -> list[str]:
-    """One line of ``docker ps -as``; ``image`` is its IMAGE cell. PORTS is empty: no record tells them offline."""
+def ps_row(value: ContainerUsage, image: str, now_ns: int, full: bool = False, sign: str = ELLIPSIS) -> list[str]:
+    """One line of ``docker ps -as``; ``image`` is its IMAGE cell. PORTS is empty: no record tells them offline.
+
+    ``sign`` ends a command that is cut.
+    """
     container = value.container
     command = container.command
     written = size(value.size_rw)
     return [
         container.id if full else short_id(container.id),
         image,
-        quote(command if full else ellipsis(command, _COMMAND_WIDTH)),
+        quote(command if full else ellipsis(command, _COMMAND_WIDTH, sign)),
         since(container.created, now_ns),
         status(container, now_ns),
         "",
@@ -203,16 +206,16 @@ def history_ids(image: Image, rows: int, image_by_id: Callable[[str], Image | No
 
 
 def history_rows(
-    rows: Sequence[HistoryRow], ids: Sequence[str], now_ns: int, full: bool = False
+    rows: Sequence[HistoryRow], ids: Sequence[str], now_ns: int, full: bool = False, sign: str = ELLIPSIS
 ) -> Iterator[list[str]]:
-    """The lines of ``docker history``, newest first, each followed by its level and layer."""
+    """The lines of ``docker history``, newest first, each followed by its level and layer; ``sign`` as in ps_row."""
     for row, identity in zip(rows, ids, strict=True):
         command = row.created_by.replace("\t", " ")
         layer = row.cache_id or row.chain_id or ""
         yield [
             identity if full else short_id(identity),
             since(row.created, now_ns),
-            command if full else ellipsis(command, _CREATED_BY_WIDTH),
+            command if full else ellipsis(command, _CREATED_BY_WIDTH, sign),
             size(row.size),
             row.comment,
             "" if row.level is None else str(row.level),

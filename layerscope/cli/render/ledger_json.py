@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
 from layerscope.cli.render.json import base64, problem
+from layerscope.model.claim import Category
+from layerscope.model.ledger import LedgerClass
 
 if TYPE_CHECKING:
-    from layerscope.model.ledger import Ledger, LedgerClass, LedgerEntry
+    from layerscope.model.ledger import Ledger, LedgerEntry
     from layerscope.model.reclaim import Reclaim
 
 Shape = dict[str, Any]
@@ -30,10 +32,16 @@ def ledger(value: Ledger) -> Shape:
         "unaccounted_disk": value.unaccounted_disk,
         "vanished": value.vanished,
         "shares_extents": value.shares_extents,
-        "classes": [_class(one) for one in value.classes],
+        "classes": [_class(one) for one in every_class(value)],
         "entries": [entry(one) for one in value.entries],
         "problems": [problem(one) for one in value.problems],
     }
+
+
+def every_class(value: Ledger) -> list[LedgerClass]:
+    """The classes of a ledger and, behind them, those that hold nothing: 0 is a fact."""
+    held = {one.category for one in value.classes}
+    return [*value.classes, *(LedgerClass(category, 0, 0, 0) for category in sorted(Category) if category not in held)]
 
 
 def _class(value: LedgerClass) -> Shape:

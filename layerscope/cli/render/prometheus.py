@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from layerscope.cli.render.escape import replaced
+from layerscope.cli.render.ledger_json import every_class
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def gauges(ledger: Ledger) -> Iterator[str]:
     """The lines, sorted by class."""
     root = _label(ledger.root)
-    found = sorted(ledger.classes, key=lambda one: one.category)
+    found = sorted(every_class(ledger), key=lambda one: one.category)
     for name, help_, unit in (
         ("disk_bytes", "Bytes on disk in each class of the root, as du counts them.", "disk"),
         ("apparent_bytes", "Sizes of everything in each class of the root.", "apparent"),

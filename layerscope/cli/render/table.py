@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 _GAP = 3
 _DOCKER_MINIMUM = 10
 _LEAST_CUT = 8
+ELLIPSIS = "…"
 
 
 def docker_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -24,11 +25,12 @@ def docker_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterat
 
 
 def aligned(
-    rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset(), width: int | None = None
+    rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset(), width: int | None = None, sign: str = ELLIPSIS
 ) -> Iterator[str]:
     """Lines with every column as wide as its widest cell on screen; columns of ``right`` are flush right.
 
-    With ``width`` the last column is cut so that a line fits into so many columns, if eight are left for it.
+    With ``width`` the last column is cut so that a line fits into so many columns, if eight are left for it;
+    ``sign`` then ends it.
     """
     lines = [list(row) for row in rows]
     count = max(map(len, lines), default=0)
@@ -41,7 +43,7 @@ def aligned(
         line_text = "  ".join(padded).rstrip(" ")
         room = 0 if width is None else width - cells("  ".join([*padded[:-1], ""]))
         if room >= _LEAST_CUT and len(line) == count and cells(line[-1]) > room:
-            line_text = "  ".join([*padded[:-1], ellipsis(line[-1], room)])
+            line_text = "  ".join([*padded[:-1], ellipsis(line[-1], room, sign)])
         yield line_text
 
 
@@ -56,18 +58,18 @@ def _width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def ellipsis(text: str, width: int) -> str:
-    """``text`` cut to ``width`` columns with a final ``…``, as docker cuts a command.
+def ellipsis(text: str, width: int, sign: str = ELLIPSIS) -> str:
+    """``text`` cut to ``width`` columns with a final ``sign`` of one column, as docker cuts a command.
 
     Source: docker/cli cli/command/formatter/displayutils.go ``Ellipsis``.
     """
     if text.isascii():
-        return text if len(text) <= width else text[: width - 1] + "…"
+        return text if len(text) <= width else text[: width - 1] + sign
     if sum(map(_width, text)) <= width:
         return text
     taken = 0
     for position, character in enumerate(text):
         taken += _width(character)
         if taken > width - 1:
-            return text[:position] + "…"
+            return text[:position] + sign
     return text

@@ -114,7 +114,7 @@ def lines(subject: Subject, waste: Waste, items: Iterator[WasteItem], shown: int
         [str(one.level), size(one.paid_bytes), size(one.wasted_bytes), " ".join(out.text(one.created_by).split())]
         for one in reversed(waste.levels)
     ]
-    yield from aligned(rows, frozenset({0, 1, 2}), out.width or _WIDTH)
+    yield from aligned(rows, frozenset({0, 1, 2}), out.width or _WIDTH, out.ellipsis)
     yield ""
     count = sum(one.count for one in found)
     for one in islice(items, shown):

@@ -38,7 +38,7 @@ class Context:
 
     Raises:
         RootError: it can't be read.
-        UsageError: it is no directory, or its ``.dockerignore`` isn't right.
+        UsageError: it is missing, or no directory, or its ``.dockerignore`` isn't right.
     """
 
     def __init__(self, path: Path, *, type_bits: bool) -> None:
@@ -46,6 +46,8 @@ class Context:
         self._shown = escape(os.fspath(path))
         try:
             self._top = Directory.open_root(path)
+        except FileNotFoundError:
+            raise UsageError(f"cannot read the context {self._shown}: there is no such directory") from None
         except NotADirectoryError:
             raise UsageError(f"the context {self._shown} is no directory") from None
         except OSError as error:
