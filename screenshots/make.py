@@ -36,6 +36,7 @@ PICTURES = {
     "explore-80x24": Picture((80, 24), DARK, ("1", "down", "down", "enter", "3")),
     "explore-200x55": Picture((200, 55), DARK, ("down", "down")),
     "commit-120x40": Picture((120, 40), DARK, ("down", "down", "c")),
+    "disk-120x40": Picture((120, 40), DARK, ("f3", "down", "right", "2", "down", "space", "1")),
     "cut-120x40": Picture((120, 40), DARK, ("down", "down", "2", "down", "down", "down", "down")),
 }
 

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePath
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.binding import BindingType
@@ -23,9 +23,13 @@ from layerscope.tui.opening import Opened, Opener, open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.unopened import UnopenedScreen
 from layerscope.tui.theme import DEFAULT_THEME
+from layerscope.tui.widgets.header import HeaderBar
+
+if TYPE_CHECKING:
+    from layerscope.tui.screens.disk import DiskScreen
 
 _WIDTHS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
-_HEIGHTS = [(0, "-short"), (32, "-tall")]
+_HEIGHTS = [(0, "-low"), (20, "-short"), (32, "-tall")]
 _STYLES: list[str | PurePath] = [
     "explore.tcss",
     "palette.tcss",
@@ -85,6 +89,7 @@ class LayerscopeApp(LookApp[int]):
         self.read_only = read_only
         self.session: Session | None = None
         self._left: list[Session] = []
+        self._disk: DiskScreen | None = None
         self._exit_code = 0
         self._open = open_it or opener(root)
         self._opened = opened or open_aside(self._open)
@@ -115,8 +120,8 @@ class LayerscopeApp(LookApp[int]):
         """Wait for a slow root; tell which settings of the user's could not be used."""
         if not isinstance(self.screen, ExploreScreen):
             gc.enable()
-            if not self._opened.done():
-                self._wait()
+            if isinstance(self.screen, UnopenedScreen) and self.screen.error is None:
+                self._wait()  # also if it has been opened since it was asked for
         for problem in self.start_problems:
             self.tell(problem)
 
@@ -175,10 +180,34 @@ class LayerscopeApp(LookApp[int]):
         """Leave, with an exit code that tells whether there was a root."""
         self.exit(return_code=self._exit_code)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Modes are gone to from modes only, not from what lies over one."""
+        if action != "mode":
+            return True
+        below = next((one for one in reversed(self.screen_stack) if not one.is_modal), None)  # the palette asks too
+        if isinstance(below, ExploreScreen):
+            return parameters == ("disk",)
+        return below is not None and below is self._disk and parameters == ("explore",)
+
     def action_mode(self, mode: str) -> None:
         """Go to another mode."""
-        if mode != "explore":
-            self.notify(f"{mode} is not part of this version", markup=False)
+        if mode == "disk" and isinstance(self.screen, ExploreScreen):
+            self._go_to_disk(self.screen.query_one(HeaderBar))
+        elif mode == "explore" and self._disk is not None and self.screen is self._disk:
+            self.pop_screen()
+
+    def _go_to_disk(self, header: HeaderBar) -> None:
+        """Show the ledger: the one that was counted already, if there is one."""
+        from layerscope.tui.screens.disk import DiskScreen
+
+        if self._disk is None:
+            self._disk = DiskScreen(self._session_now, lambda: header.line)
+            self.install_screen(self._disk, "disk")
+        self.push_screen(self._disk)
+
+    def _session_now(self) -> Session:
+        assert self.session is not None
+        return self.session
 
     def action_help(self) -> None:
         """List all keys."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _PLACES = frozenset({"app", "screen", "view", "lab"})
 _LEFT_OUT = frozenset({"app.palette", "screen.back"})
-_KEY_CELLS = 8
+_KEY_CELLS = 9
 
 
 class KeyCommands(Provider):
-    """The actions of the app and of the screen, in the order of the key table, then the themes."""
+    """The actions of the app and of the screen in the order of the key table, panes last, then the themes."""
 
     async def discover(self) -> Hits:
         """All of them."""
@@ -44,7 +44,8 @@ class KeyCommands(Provider):
 
     def _keys(self) -> Iterator[Key]:
         offered = {active.binding.id for active in self.screen.active_bindings.values() if active.enabled}
-        return (key for key in KEYS if key.where in _PLACES and key.id in offered and key.id not in _LEFT_OUT)
+        found = (key for key in KEYS if key.where in _PLACES and key.id in offered and key.id not in _LEFT_OUT)
+        return iter(sorted(found, key=lambda key: key.group == "Panes"))
 
     def _line(self, key: Key | None, text: Content) -> Content:
         shown = ""

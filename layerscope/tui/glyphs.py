@@ -181,6 +181,7 @@ UNICODE = Glyphs(
     checked="■",
     unchecked="□",
     border="round",
+    key_names={"enter": "enter"},  # the sign for it is tiny in many fonts, and the texts call it enter
 )
 
 ASCII = Glyphs(

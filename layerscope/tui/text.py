@@ -1,13 +1,6 @@
 """Names as a terminal may see them: nothing that moves the cursor, hides or reorders text, and a known width in cells.
 
-File names are data from a hostile root. What :func:`escape` returns holds printable characters only and can be read
-back without doubt:
-
-    \\\\          a backslash
-    \\n \\t \\r    newline, tab, carriage return
-    \\x1b        a byte: control characters below 0x80, and bytes that are not UTF-8 (decoded with surrogateescape)
-    \\u202e      a code point that has no glyph, changes the direction or the width of others, or looks like a blank
-
+File names are data from a hostile root; :mod:`layerscope.formats.escape` makes them one line of harmless text.
 Widths are those of rich (``cell_len``): 2 for wide characters, 0 for combining ones.
 """
 
@@ -17,40 +10,11 @@ from typing import Literal
 
 from rich.cells import cell_len, get_character_cell_size
 
+from layerscope.formats.escape import escape
+
 __all__ = ["cell_len", "crop", "escape", "fit"]
 
 Keep = Literal["start", "end"]
-
-_SHORT = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
-
-
-def escape(text: str, *, ascii_only: bool = False) -> str:
-    """``text`` with every character spelled out that a terminal would obey, swallow or draw with a doubtful width.
-
-    With ``ascii_only`` everything beyond ASCII is spelled out too.
-    """
-    if text.isprintable() and "\\" not in text and (text.isascii() or not (ascii_only or _has_selector(text))):
-        return text
-    return "".join(_spell(character, ascii_only) for character in text)
-
-
-def _has_selector(text: str) -> bool:
-    return any(ord(character) in _VARIATION_SELECTORS for character in text)
-
-
-def _spell(character: str, ascii_only: bool) -> str:
-    short = _SHORT.get(character)
-    if short is not None:
-        return short
-    code = ord(character)
-    if code < 0x80:
-        return character if character.isprintable() else f"\\x{code:02x}"
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte itself
-        return f"\\x{code - 0xDC00:02x}"
-    if character.isprintable() and not ascii_only and code not in _VARIATION_SELECTORS:
-        return character
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def crop(text: str, width: int, *, ellipsis: str = "…", keep: Keep = "start") -> str:

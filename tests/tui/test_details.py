@@ -245,6 +245,43 @@ async def test_from_a_copy_to_its_bytes_and_to_a_comparison(session: Session):
         assert compare.new.level.number == 2
 
 
+def told(look: Look) -> str:
+    """The last toast."""
+    return [note.message for note in look.app._notifications][-1]
+
+
+async def test_why_there_are_no_bytes_to_show(session: Session):
+    look = Look(session)
+    async with look.app.run_test(size=(120, 20)) as pilot:
+        look.show(".dockerenv")  # the init layer brings it: 5 of 6
+        await settled(pilot)
+        look.details.focus()
+        await press(pilot, "G", "enter")
+        assert told(look) == "layers 1-4 hold no copy of /.dockerenv"
+        assert not isinstance(look.app.screen, FileView)
+        look.show("etc")
+        await settled(pilot)
+        await press(pilot, "G", "enter")
+        assert told(look) == "/etc is a directory in layer 1: there are no bytes to show"
+        look.show("nothing/here")
+        await settled(pilot)
+
+
+async def test_how_many_entries_a_level_holds(session: Session):
+    look = Look(session)
+    base = session.levels(look.subject)[0]
+    assert base.path is not None
+    async with look.app.run_test(size=(120, 30)) as pilot:
+        for name in ("bin", "etc"):
+            count = len(list((session.path / base.path / name).iterdir()))
+            look.show(name)
+            await settled(pilot)
+            look.details.focus()
+            await press(pilot, "G")
+            entries = "1 entry" if count == 1 else f"{count} entries"
+            assert f"layer 1 itself holds {entries} here" in "\n".join(look.content)
+
+
 async def test_a_name_is_data(session: Session):
     look = Look(session)
     async with look.app.run_test(size=(120, 20)) as pilot:

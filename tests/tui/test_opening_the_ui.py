@@ -56,6 +56,26 @@ async def test_quitting_without_a_root_ends_with_its_exit_code(error: type[RootE
     assert app.return_code == error.exit_code == 3
 
 
+async def test_a_root_that_is_open_just_after_the_first_frame_is_shown(overlay2_root: Path):
+    ready = open_aside(opener(overlay2_root))
+    ready.result(30)
+
+    class TooLate(type(ready)):  # type: ignore[misc]
+        """Not done yet when it is asked first, done before anybody could wait for it."""
+
+        def result(self, timeout: float | None = None) -> object:
+            if timeout is not None:
+                raise TimeoutError
+            return super().result()
+
+    opened = TooLate()
+    opened.set_result(ready.result())
+    app = LayerscopeApp(overlay2_root, opened=opened, settings=NO_SETTINGS, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert isinstance(app.screen, ExploreScreen)
+
+
 async def test_a_slow_root_does_not_hold_up_the_screen(overlay2_root: Path):
     go_on = threading.Event()
     open_it = opener(overlay2_root)

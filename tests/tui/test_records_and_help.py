@@ -207,3 +207,22 @@ async def test_help_in_ascii():
 )
 def test_wrapping(text: str, expected: list[str]):
     assert wrapped(text, 10, 3, "…") == expected
+
+
+def test_help_names_no_mode_that_is_not_there():
+    modes = [key.action for key in KEYS if key.action.startswith("mode(")]
+    assert modes == ["mode('explore')", "mode('disk')"]
+
+
+def test_one_key_of_two_that_terminals_cannot_tell_apart():
+    texts = [line.sign for block in help_blocks(lambda key: key, {}, UNICODE) for line in block]
+    assert "Z ctrl+space" in texts
+    assert not [text for text in texts if "ctrl+@" in text]
+
+
+async def test_a_problem_reads_as_a_sentence():
+    problem = Problem("image/x/size", "is missing", "its size isn't known", "", Severity.ERROR)
+    app = OneScreen(lambda: ProblemsScreen([problem]))
+    async with app.run_test(size=(100, 20)) as pilot:
+        await settled(pilot)
+        assert "image/x/size  is missing" in shown(pilot.app.screen.query_one(ProblemList))

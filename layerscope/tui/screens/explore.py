@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.worker import Worker
 
 from layerscope.errors import LayerscopeError
+from layerscope.model.problem import Severity
 from layerscope.model.subject import Subject
 from layerscope.services import Session
 from layerscope.tui.disk_watch import DiskWatch
@@ -122,6 +123,8 @@ class ExploreScreen(ExploreEditing):
     def sum_up(self, event: EntitiesPane.RecordsRead) -> None:
         """Tell in the header what there is."""
         records = event.records
+        problems = self.problems()
+        notes = sum(problem.severity is Severity.NOTE for problem in problems)
         self.query_one(HeaderBar).line = RootLine(
             self._shown_path or str(self.session.path),
             self.session.driver,
@@ -129,7 +132,8 @@ class ExploreScreen(ExploreEditing):
             records.images,
             records.layer_bytes,
             records.daemon.held,
-            len(self.problems()),
+            len(problems) - notes,
+            notes,
             records.daemon.evidence,
             records.writable and not self.read_only,
         )
@@ -208,6 +212,7 @@ class ExploreScreen(ExploreEditing):
             self.call_after_refresh(self._mount_details)
 
     async def _mount_details(self) -> None:
+        self.keep_focus()
         self.post_message(self.FirstLook())
         from layerscope.tui.widgets.details import Details
 

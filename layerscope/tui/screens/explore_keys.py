@@ -58,6 +58,16 @@ class ExploreKeys(Screen[None]):
         numbers = [number for number in range(1, 5) if focused is not None and self._pane(number) in focused.ancestors]
         return numbers[0] if numbers else 3
 
+    def keep_focus(self) -> None:
+        """Give the tree the focus if nothing has it: pane 1, which has it first, may have no room."""
+        if self.focused is None:
+            self.action_focus_pane(3)
+
+    def on_resize(self) -> None:
+        """What had the focus may have lost its room."""
+        if self.query("#facts"):  # the first look is over
+            self.call_after_refresh(self.call_after_refresh, self.keep_focus)
+
     def action_focus_pane(self, number: int) -> None:
         """Go to a pane. Where pane 1 has no room, its key swaps it with pane 2."""
         if self.has_class("-narrow"):

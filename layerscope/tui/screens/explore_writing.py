@@ -14,6 +14,7 @@ from layerscope.model.level import Role
 from layerscope.tui.screens.explore_keys import ExploreKeys
 from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.text import escape
+from layerscope.tui.widgets.filter_bar import FilterInput
 from layerscope.tui.widgets.header import HeaderBar
 from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.stack import LayerStack
@@ -33,6 +34,10 @@ _FILE_KEYS = {
     "view.toggle": "",
     "find.sort": "",
 }
+
+
+_ENTER = ("Files", "Files", "Open", "View")
+"""What Enter does in each pane."""
 
 
 class Spot(NamedTuple):
@@ -63,15 +68,20 @@ class ExploreWriting(ExploreKeys):
     # ------------------------------------------------------------------ the footer
     def show_keys(self) -> None:
         """Offer in the footer what can be done with the part that has the focus."""
-        stack = self.stack
-        names: dict[str, str] = {}
-        if self.query_one(HeaderBar).line.writable and stack is not None:
-            here = self._here()
+        stack, here, line = self.stack, self._here(), self.query_one(HeaderBar).line
+        names = {"list.choose": _ENTER[here - 1]}
+        if here < 3:  # what sorts is the tree
+            names |= {"mode.disk": "Disk", "find.sort": ""}
+        if self.has_class("-narrow") and not self.has_class("-listing"):
+            names["pane.1"] = "Containers"
+        if line.problems:
+            names["screen.problems"] = "Problems"
+        if line.writable and stack is not None:
             if stack.subject.container is not None:
-                names = {"layer.commit": "Commit", **(_FILE_KEYS if here == 3 else {})}
+                names |= {"layer.commit": "Commit", **(_FILE_KEYS if here == 3 else {})}
             else:
-                names = {"layer.write": "New container"}
-        self.query_one(KeyBar).rename(names)
+                names["layer.write"] = "New container"
+        self.query_one(KeyBar).rename({} if isinstance(self.focused, FilterInput) else names)
 
     def on_descendant_focus(self) -> None:
         """Another part, other keys."""

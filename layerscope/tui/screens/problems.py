@@ -24,20 +24,26 @@ _SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 _COLORS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "muted"}
 _SIGNS = {Severity.ERROR: "dead", Severity.WARNING: "problem", Severity.NOTE: "unknown"}
 _WORD = 8
+_MEASURED = 500
+
+
+def _place_of(problem: Problem) -> str:
+    return problem.path or "the root"
 
 
 class ProblemList(LineView[Problem]):
-    """Sign, severity, what is wrong, where."""
+    """Sign, severity, where, what is wrong."""
 
     def draw_row(self, index: int, row: Problem, width: int) -> Iterable[Segment]:
-        """One problem; where it is gets up to half of the line, its end counts."""
+        """One problem, as a sentence: where it is (in up to half of the line, its end counts), then what is wrong."""
         look = self.look
         color = look.style(_COLORS[row.severity], bold=True)
         yield Segment(f" {look.glyphs.dots[_SIGNS[row.severity]]} {fit(row.severity.value, _WORD)}", color)
         room = max(0, width - 3 - _WORD)
-        place = crop(look.text(row.path or "the root"), room // 2, ellipsis=look.glyphs.ellipsis, keep="end")
-        yield Segment(fit(look.text(row.what), room - cell_len(place) - 2, ellipsis=look.glyphs.ellipsis))
-        yield Segment(f"  {place}", look.style("muted"))
+        wide = min(room // 2, max((cell_len(look.text(_place_of(one))) for one in self.rows[:_MEASURED]), default=0))
+        place = fit(look.text(_place_of(row)), wide, ellipsis=look.glyphs.ellipsis, keep="end")
+        yield Segment(place, look.style("muted"))
+        yield Segment("  " + crop(look.text(row.what), room - wide - 2, ellipsis=look.glyphs.ellipsis))
 
 
 class ProblemsScreen(OverScreen[None]):
@@ -46,7 +52,7 @@ class ProblemsScreen(OverScreen[None]):
     DEFAULT_CSS = """
     ProblemsScreen {
         ProblemList { height: 2fr; }
-        FactsView { height: 1fr; min-height: 5; border-top: solid $frame; }
+        FactsView { height: 1fr; min-height: 5; border-top: solid $frame; padding: 0 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [*picked(("path.copy", "Copy the path"))]

@@ -78,7 +78,7 @@ def _title(subject: Subject, level: Level) -> str:
     if level.created_by:
         return command_title(level.created_by)
     if level.role is Role.INIT:
-        return "init layer: mount points"
+        return "layer for mount points"
     return "imported" if level.number == 1 else "no command recorded"
 
 

@@ -131,7 +131,9 @@ def _fact(name: str, old: str, new: str) -> str:
 def _entries_of(copy: Copy) -> list[ShownLine]:
     """What one level itself holds in a directory: names, and those that it removes."""
     entries = copy.entries(_MOST_ENTRIES)
-    words = f"layer {copy.level.number} itself holds {entries.count - entries.whiteouts:,} here"
+    own = entries.count - entries.whiteouts
+    held = f"{own:,} {'entry' if own == 1 else 'entries'}" if own else "nothing"
+    words = f"layer {copy.level.number} itself holds {held} here"
     lines = [_note(words + (f" and removes {entries.whiteouts:,}" if entries.whiteouts else ""))]
     for entry in entries.first:
         kind = ShownKind.OLD if entry.whiteout else ShownKind.SAME

@@ -56,6 +56,8 @@ def help_blocks(display: Callable[[str], str], keymap: Mapping[str, str], glyphs
     blocks: dict[str, list[HelpLine]] = {}
     for key in KEYS:
         keys = keymap[key.id].split(",") if key.id in keymap else key.keys
+        if "ctrl+space" in keys:  # which terminals send as the other
+            keys = [name for name in keys if name != "ctrl+@"]
         names = " ".join(dict.fromkeys(display(name.strip()) for name in keys))
         blocks.setdefault(key.group, [HelpLine("", key.group)]).append(HelpLine(names, key.description, is_key=True))
     signs = [HelpLine("", "Signs in the tree")]

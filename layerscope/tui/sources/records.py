@@ -13,12 +13,13 @@ from layerscope.tui.sources.entities import EntityRow, entity_rows
 @dataclass(frozen=True, slots=True)
 class Records:
     """The rows of the list, how many containers and (not intermediate) images there are, the recorded bytes of all
-    layers together, whether a daemon holds the root, whether it is a lab that this user may change."""
+    layers together (None: none is recorded, as in archives), whether a daemon holds the root, whether it is a lab that
+    this user may change."""
 
     rows: tuple[EntityRow, ...]
     containers: int
     images: int
-    layer_bytes: int
+    layer_bytes: int | None
     daemon: Daemon
     writable: bool = False
 
@@ -26,11 +27,12 @@ class Records:
 def read_records(session: Session) -> Records:
     """Read the records, nothing else: no layer is looked into."""
     containers, images = session.containers(sizes=False), session.images()
+    sizes = [layer.size for layer in session.store.layers().values() if layer.size is not None]
     return Records(
         tuple(entity_rows(containers, images)),
         len(containers),
         sum(not usage.intermediate for usage in images),
-        sum(layer.size or 0 for layer in session.store.layers().values()),
+        sum(sizes) if sizes else None,
         session.daemon(),
         is_lab(session),
     )

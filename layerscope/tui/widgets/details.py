@@ -35,6 +35,7 @@ from layerscope.tui.look import look_of
 from layerscope.tui.sources.comparison import Comparison, content_of
 from layerscope.tui.sources.facts import facts_of
 from layerscope.tui.sources.life import LifeRow, life_rows
+from layerscope.tui.text import escape
 from layerscope.tui.widgets.comparison_view import ComparisonView
 from layerscope.tui.widgets.details_body import DetailsBody
 from layerscope.tui.widgets.details_summary import DetailsSummary, heading
@@ -46,7 +47,19 @@ from layerscope.tui.widgets.states import Empty, Failure, Loading, State, StateV
 
 DEBOUNCE = 0.08
 _SUMMARY_LINES = 5
+_TYPE_WORDS = {"dir": "directory", "char": "character device", "block": "block device"}
 _NOTHING = Empty("nothing chosen", "move to a file to see its life through the layers")
+
+
+def _nothing_to_open(path: str, row: LifeRow | None, copy: Copy | None) -> str:
+    """Why there are no bytes to show at a row of a life."""
+    if copy is not None:
+        what = _TYPE_WORDS.get(copy.type, copy.type)
+        return f"/{path} is a {what} in layer {copy.level.number}: there are no bytes to show"
+    if row is None:
+        return f"no layer holds a copy of /{path}"
+    one = row.first == row.last
+    return f"{'layer' if one else 'layers'} {row.levels} {'holds' if one else 'hold'} no copy of /{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,7 @@ class Details(Widget):
     Details {
         height: 1fr;
         width: 1fr;
+        padding: 0 1;
         background: $background;
         & > .details--head { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
         & > .details--state { display: none; height: 1fr; padding: 0 1; }
@@ -211,9 +225,10 @@ class Details(Widget):
         looked, found = self.looked, self.life
         if looked is None or found is None:
             return
-        copy = self._copy_at(self.query_one(LifeList).current, found)
+        row = self.query_one(LifeList).current
+        copy = self._copy_at(row, found)
         if copy is None or not copy.is_file:
-            self.notify(f"/{looked.path}: no regular file, there are no bytes to show", markup=False)
+            self.notify(escape(_nothing_to_open(looked.path, row, copy)), markup=False)
             return
         from layerscope.tui.screens.file_view import FileView
 

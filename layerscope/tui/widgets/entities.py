@@ -64,4 +64,4 @@ class EntityList(LineView[EntityRow]):
 
 def _named(row: EntityRow) -> bool:
     image = row.subject.image if row.subject else None
-    return image is not None and bool(image.repo_tags or image.repo_digests)
+    return image is not None and bool(image.names)

@@ -32,6 +32,11 @@ class FactsView(ScrollRows[_Line]):
         self._facts = facts
         self._wrap()
 
+    def show_if_new(self, facts: Sequence[Fact]) -> None:
+        """Show other facts; the same ones stay where they were scrolled to."""
+        if list(facts) != list(self._facts):
+            self.show(facts)
+
     def on_resize(self) -> None:
         """Break the lines anew."""
         self._wrap()

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from textual import events
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from layerscope.tui.keys import picked
 from layerscope.tui.look import look_of
+
+
+class FilterInput(Input):
+    """The field: Enter or an arrow goes to what was found, Escape drops it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *picked(
+            ("list.choose", "Go to hits", "submit"),
+            ("list.down", "", "submit"),
+            ("screen.back", "Clear", "drop"),
+            ("find.filter", "", "select_all"),
+        )
+    ]
+
+    class Dropped(Message):
+        """Escape was pressed."""
+
+    def action_drop(self) -> None:
+        """Tell that it is to go."""
+        self.post_message(self.Dropped())
 
 
 class FilterBar(Horizontal):
@@ -45,7 +68,7 @@ class FilterBar(Horizontal):
     def compose(self) -> ComposeResult:
         """Sign, text, what was found."""
         yield Static("/", classes="filter--sign", markup=False)
-        yield Input(placeholder="part of a name, *.conf, or etc/*", compact=True)
+        yield FilterInput(placeholder="part of a name, *.conf, or etc/*", compact=True)
         yield Static("", classes="filter--found", markup=False)
 
     @property
@@ -71,9 +94,7 @@ class FilterBar(Horizontal):
         event.stop()
         self.post_message(self.Done())
 
-    def on_key(self, event: events.Key) -> None:
-        """Escape closes, down goes to what was found."""
-        if event.key in ("escape", "down"):
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.Closed() if event.key == "escape" else self.Done())
+    def on_filter_input_dropped(self, event: FilterInput.Dropped) -> None:
+        """No filter any more."""
+        event.stop()
+        self.post_message(self.Closed())

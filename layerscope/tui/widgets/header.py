@@ -21,7 +21,8 @@ Part = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class RootLine:
     """What the header tells. ``held``: whether a daemon has the root now (None: can't be told); ``layer_bytes``: the
-    recorded sizes of all layers together; ``path`` is raw; ``writable``: a lab, which may be changed."""
+    recorded sizes of all layers together; ``problems``: what is damaged or missing, ``notes``: what is worth knowing;
+    ``path`` is raw; ``writable``: a lab, which may be changed."""
 
     path: str = ""
     driver: str = ""
@@ -30,6 +31,7 @@ class RootLine:
     layer_bytes: int | None = None
     held: bool | None = None
     problems: int = 0
+    notes: int = 0
     evidence: str = ""
     writable: bool = False
 
@@ -50,31 +52,34 @@ class HeaderBar(Widget):
         """The line, left and right part."""
         width = self.size.width
         line = self.line
-        right = self._right(full=True)
+        right = self._right(counts=True, words=True)
         glyphs, look = look_of(self).glyphs, look_of(self)
         logo: list[Part] = [(f"{glyphs.logo} layerscope", "bold $accent")]
         driver: list[Part] = [(f"  {look.text(line.driver)}", "$copied")] if line.driver else []
         fixed = _cells(logo) + _cells(driver) + 2
-        if width - fixed - _cells(right) - 2 < min(_LEAST_PATH, cell_len(look.text(line.path))):
-            right = self._right(full=False)
+        for words in (True, False):
+            if width - fixed - _cells(right) - 2 < min(_LEAST_PATH, cell_len(look.text(line.path))):
+                right = self._right(counts=False, words=words)
         room = max(_LEAST_PATH // 2, width - fixed - _cells(right) - 2)
         path = crop(look.text(line.path), room, ellipsis=glyphs.ellipsis, keep="end")
         left = [*logo, (f"  {path}", "$foreground"), *driver]
         gap = max(1, width - _cells(left) - _cells(right))
         return Content.assemble(*left, " " * gap, *right)
 
-    def _right(self, full: bool) -> list[Part]:
+    def _right(self, counts: bool, words: bool) -> list[Part]:
         line, glyphs = self.line, look_of(self).glyphs
         dot = f" {glyphs.separator} "
         parts: list[Part] = []
-        if full and line.containers is not None and line.images is not None:
+        if counts and line.containers is not None and line.images is not None:
             parts.append((_count(line.containers, "container") + dot + _count(line.images, "image"), "$muted"))
             if line.layer_bytes is not None:
                 parts.append((f"{dot}{size_text(line.layer_bytes)} in layers", "$muted"))
             parts.append(("  ", ""))
         if line.problems:
-            text = _count(line.problems, "problem") if full else f"{line.problems:,}"
+            text = _count(line.problems, "problem") if words else f"{line.problems:,}"
             parts.append((f"{glyphs.dots['problem']} {text}  ", "bold $warning"))
+        elif line.notes and words:
+            parts.append((f"{glyphs.dots['unknown']} {_count(line.notes, 'note')}  ", "$muted"))
         if line.held:
             parts.append((f"{glyphs.dots['running']} daemon alive  ", "$modified"))
         if line.driver and line.writable:
@@ -89,7 +94,7 @@ class HeaderBar(Widget):
 
     def on_click(self, event: events.Click) -> None:
         """Open the list of problems at a click on the right half."""
-        if self.line.problems and event.x > self.size.width // 2:
+        if (self.line.problems or self.line.notes) and event.x > self.size.width // 2:
             self.post_message(self.ProblemsClicked())
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.segment import Segment
+from textual.binding import BindingType
 
 from layerscope.tui.glyphs import Mark
+from layerscope.tui.keys import picked
 from layerscope.tui.sources.life import LifeRow
 from layerscope.tui.text import fit
 from layerscope.tui.widgets.line_view import LineView
@@ -27,6 +29,7 @@ class LifeList(LineView[LifeRow]):
     """Rows of a life in a stack of ``levels``; the cursor chooses a copy."""
 
     HEADER: ClassVar[bool] = True
+    BINDINGS: ClassVar[list[BindingType]] = [*picked(("list.choose", "View"))]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
-from layerscope.tui.widgets.filter_bar import FilterBar
+from layerscope.tui.widgets.filter_bar import FilterBar, FilterInput
 
 
 class Prompt(FilterBar):
@@ -19,5 +19,5 @@ class Prompt(FilterBar):
     def compose(self) -> ComposeResult:
         """Sign, text, what was found."""
         yield Static(self.sign, classes="filter--sign", markup=False)
-        yield Input(placeholder=self.placeholder, compact=True)
+        yield FilterInput(placeholder=self.placeholder, compact=True)
         yield Static("", classes="filter--found", markup=False)
