@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -218,6 +219,18 @@ def test_without_the_database_the_lists_tell(
         problems = [problem for problem in session.problems() if problem.path == path]
     assert {one.name for one in found} == names
     assert problems
+
+
+def test_a_torn_database_tells_nothing_of_how_containers_are(tmp_path: Path, podman_samples: dict[str, Path]) -> None:
+    """podman commit leaves Buildah's file in containers of podman's own, which are no working containers for that."""
+    root = tmp_path / "storage"
+    source = podman_samples["overlay"]
+    shutil.copytree(source / "overlay-containers", root / "overlay-containers", symlinks=True)
+    (root / "db.sql").write_bytes((source / "db.sql").read_bytes()[:3000])
+    assert list(root.glob("overlay-containers/*/userdata/buildah.json"))
+    with open_root(root) as session:
+        assert {one.state for one in session.store.containers()} == {"unknown"}
+        assert any(problem.path == "db.sql" for problem in session.problems())
 
 
 def test_of_two_databases_the_one_with_these_containers_counts(bolt_root: Path, sql_root: Path) -> None:

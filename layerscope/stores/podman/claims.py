@@ -23,7 +23,6 @@ from pathlib import Path
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place, by_pattern
 from layerscope.model.digest import is_hex64
-from layerscope.model.problem import Severity
 from layerscope.stores.claims import ClaimedTree
 from layerscope.stores.podman.driver_claims import driver_places
 from layerscope.stores.podman.layer_claims import OWNER, LayerClaims, layer_ids
@@ -171,7 +170,7 @@ def _volumes(root: Directory, known: set[str]) -> Place:
             told = f"{libpod.path}: volume {name}" if recorded else "a directory with _data"
             claim = Claim(path, Category.VOLUME, name, told)
             return Place(claim, names={"_data": Place(claim, whole=True)}, folder=True)
-        if any(problem.severity is not Severity.NOTE for problem in libpod.problems):
+        if libpod.is_damaged:
             reason = f"{libpod.problems[0].path} can't be read in full, so whether it is a volume isn't known"
             return Place(Claim(path, Category.UNKNOWN, "", reason), whole=True, folder=True)
         if not libpod.path:

@@ -264,8 +264,8 @@ def _of_podman(state: StateFields) -> _Life:
 
 
 def _is_working_container(record: Listed[ContainerRecord], userdata: Directory, around: Around) -> bool:
-    """Whether it is one of Buildah's, which podman commit makes of its own containers for a moment, too."""
-    if record.id in around.libpod.containers:
+    """Whether it is one of Buildah's. podman's own may have its file, too: commit makes them Buildah's for a moment."""
+    if around.libpod.is_damaged or record.id in around.libpod.containers:
         return False
     try:
         return userdata.stat_or_none("buildah.json") is not None

@@ -142,6 +142,11 @@ class LibpodRecords:
     settings: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether records may be there that could not be read."""
+        return any(problem.severity is not Severity.NOTE for problem in self.problems)
+
     def raw(self, container: str) -> dict[str, Any] | None:
         """Both records of a container, whole; None if there are none."""
         config, state = self.containers.get(container), self.states.get(container)
