@@ -219,7 +219,8 @@ def save(options: Options, images: tuple[str, ...], output: str | None, form: An
         if output is None or output == "-":
             saved(session, images, sink(out.write), form)
         else:
-            refuse_below(Path(output), session.path)
+            for path in session.paths:
+                refuse_below(Path(output), path)
             with written_aside(Path(output)) as file:
                 saved(session, images, file, form)
     return 0

@@ -2,72 +2,96 @@
 
 | format | members |
 | --- | --- |
-| docker | ``<diff ID>.tar`` of each layer, ``<image ID>.json``, ``manifest.json`` |
+| docker | ``<diff ID>.tar`` of each layer, ``<config digest>.json``, ``manifest.json`` |
 | oci | ``oci-layout``, ``index.json``, ``blobs/sha256/<hex>``: layers (not compressed), configs, manifests |
 
-A layer's tar is put together from its tar-split record and its files, and must have its diff ID. Not compressed, a
-layer's digest is its diff ID, whatever library there is. Sources: docker image spec v1.2; OCI image-layout.md; moby
-image/tarexport/save.go.
+Where the bytes come from is the knowledge of :class:`ImageBytes`. A layer's tar must have its diff ID: not compressed,
+that is its digest, whatever library there is. The OCI manifest is made anew, so its digest isn't that of the one that
+was pulled. Sources: docker image spec v1.2; OCI image-layout.md; moby image/tarexport/save.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
-from layerscope.drivers import Driver
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.escape import escape
 from layerscope.formats.gojson import go_json
 from layerscope.formats.gotar import END, Member, header_blocks, padding
-from layerscope.formats.tarheader import TarHeader
-from layerscope.formats.tarsplit import FileEntry, read_entries, reassemble
 from layerscope.lab.tagging import Reference
-from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID, digest_of, hex_of
-from layerscope.model.image import Image
-from layerscope.overlay.view import MergedView, ViewLevel
-from layerscope.stores.docker.store import DockerStore
+from layerscope.model.digest import DiffID, ImageID, digest_of, hex_of
 
 Format = Literal["docker", "oci"]
 
-_CONFIG_LIMIT = 16 << 20
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
+class LayerBytes(Protocol):
+    """The tar of one layer, not compressed, to be read as often as it is asked for, a piece at a time.
+
+    All methods raise CorruptError or OSError where it can't be had, with the reason alone.
+    """
+
+    def size(self) -> int:
+        """The bytes of the tar."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its bytes from the beginning, none of the pieces long."""
+
+    def explain(self, found: str) -> str:
+        """Why a tar of the digest ``found`` isn't that of the layer, as far as that can be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """An image whose bytes can be had.
+
+    Attributes:
+        identity: the digest of its config; what docker and podman call its ID.
+        config: reads the config; raises CommitError.
+        diff_ids: of its layers, base first, as the config has them.
+        layers: their tars, in that order.
+    """
+
+    identity: ImageID
+    config: Callable[[], bytes]
+    diff_ids: tuple[DiffID, ...]
+    layers: tuple[LayerBytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SavedImage:
     """An image to be saved, and the names that it is to have in the archive."""
 
-    image: Image
+    image: ImageBytes
     names: tuple[Reference, ...]
 
 
-def save_images(store: DockerStore, driver: Driver, images: Sequence[SavedImage], out: BinaryIO, form: Format) -> None:
+def save_images(images: Sequence[SavedImage], out: BinaryIO, form: Format) -> None:
     """Write an archive of images to ``out``; of an image named twice one entry, with all its names.
 
     Args:
-        store: the records.
-        driver: the files.
         images: which ones.
         out: gets the archive; its own errors come through.
         form: ``docker`` or ``oci``.
 
     Raises:
-        CommitError: an image or layer is damaged.
+        CommitError: the bytes of an image or layer can't be had, or aren't those that its ID stands for.
     """
-    _Saver(store, driver, _joined(images), out).save(form)
+    _Saver(_joined(images), out).save(form)
 
 
 def _joined(images: Sequence[SavedImage]) -> list[SavedImage]:
     names: dict[ImageID, dict[Reference, None]] = {}
     for saved in images:
-        names.setdefault(saved.image.id, {}).update(dict.fromkeys(saved.names))
-    by_id = {saved.image.id: saved.image for saved in images}
+        names.setdefault(saved.image.identity, {}).update(dict.fromkeys(saved.names))
+    by_id = {saved.image.identity: saved.image for saved in images}
     return [SavedImage(by_id[identity], tuple(sorted(found, key=_text))) for identity, found in names.items()]
 
 
@@ -76,18 +100,13 @@ def _text(reference: Reference) -> str:
 
 
 class _Saver:
-    def __init__(self, store: DockerStore, driver: Driver, images: Sequence[SavedImage], out: BinaryIO) -> None:
-        self._store = store
-        self._driver = driver
+    def __init__(self, images: Sequence[SavedImage], out: BinaryIO) -> None:
         self._images = images
         self._out = out
-        self._layers: dict[DiffID, ChainID] = {}
+        self._layers: dict[DiffID, LayerBytes] = {}
         for saved in images:
-            image = saved.image
-            if image.broken:
-                raise CommitError(f"cannot save {hex_of(image.id)[:12]}: it is broken; layerscope doctor tells more")
-            for diff_id, chain in zip(image.diff_ids, image.chain_ids, strict=True):
-                self._layers.setdefault(diff_id, chain)
+            for diff_id, layer in zip(saved.image.diff_ids, saved.image.layers, strict=True):
+                self._layers.setdefault(diff_id, layer)
 
     def save(self, form: Format) -> None:
         """Write everything."""
@@ -98,11 +117,11 @@ class _Saver:
         self._out.write(END)
 
     def _docker(self) -> None:
-        for diff_id, chain in self._layers.items():
-            self._layer(f"{hex_of(diff_id)}.tar", diff_id, chain)
+        for diff_id, layer in self._layers.items():
+            self._layer(f"{hex_of(diff_id)}.tar", diff_id, layer)
         manifest = []
         for saved in self._images:
-            name = f"{hex_of(saved.image.id)}.json"
+            name = f"{hex_of(saved.image.identity)}.json"
             self._file(name, self._config(saved.image))
             layers = [f"{hex_of(diff_id)}.tar" for diff_id in saved.image.diff_ids]
             tags = [reference.text for reference in saved.names]
@@ -114,8 +133,8 @@ class _Saver:
         self._folder("blobs/")
         self._folder("blobs/sha256/")
         sizes = {
-            diff_id: self._layer(f"blobs/sha256/{hex_of(diff_id)}", diff_id, chain)
-            for diff_id, chain in self._layers.items()
+            diff_id: self._layer(f"blobs/sha256/{hex_of(diff_id)}", diff_id, layer)
+            for diff_id, layer in self._layers.items()
         }
         manifests = []
         for saved in self._images:
@@ -145,81 +164,54 @@ class _Saver:
         self._out.write(header_blocks(Member(name.encode(), b"0", 0o644, size=len(data))))
         self._out.write(data + padding(len(data)))
 
-    def _layer(self, name: str, diff_id: DiffID, chain: ChainID) -> int:
+    def _layer(self, name: str, diff_id: DiffID, layer: LayerBytes) -> int:
         """A layer's tar as a member; its length in bytes."""
-        size = self._tar_size(diff_id, chain)
+        size = _size(diff_id, layer)
         self._out.write(header_blocks(Member(name.encode(), b"0", 0o644, size=size)))
         digest = sha256()
         written = 0
-        for chunk in self._tar(diff_id, chain):
+        for chunk in _pieces(diff_id, layer):
             digest.update(chunk)
             written += len(chunk)
             if written > size:
                 break
             self._out.write(chunk)
         found = f"sha256:{digest.hexdigest()}"
-        if found != diff_id:
-            raise CommitError(
-                f"cannot save the layer {diff_id}: its files were changed, their tar has the digest {found}; "
-                "layerscope verify tells which"
-            )
+        if found != diff_id or written != size:
+            raise _refusal(diff_id, layer.explain(found))
         self._out.write(padding(size))
         return size
 
-    def _config(self, image: Image) -> bytes:
-        try:
-            folder = self._store.root.descend(f"image/{self._store.driver}/imagedb/content/sha256")
-            data = folder.read(hex_of(image.id), _CONFIG_LIMIT)
-        except (OSError, CorruptError) as error:
-            raise CommitError(f"cannot save {hex_of(image.id)[:12]}: its config can't be read: {error}") from None
-        if digest_of(data) != image.id:
-            raise CommitError(f"cannot save {hex_of(image.id)[:12]}: its config was changed")
+    @staticmethod
+    def _config(image: ImageBytes) -> bytes:
+        data = image.config()
+        if digest_of(data) != image.identity:
+            raise CommitError(f"cannot save {hex_of(image.identity)[:12]}: its config was changed")
         return data
 
-    # ------------------------------------------------------------------ layers
-    def _record(self, diff_id: DiffID, chain: ChainID) -> BinaryIO:
-        record = self._store.tar_split(chain)
-        if record is None:
-            raise CommitError(f"cannot save the layer {diff_id}: its tar-split record can't be read")
-        return record
 
-    def _tar_size(self, diff_id: DiffID, chain: ChainID) -> int:
-        with self._record(diff_id, chain) as record:
-            try:
-                return sum(
-                    entry.size if isinstance(entry, FileEntry) else len(entry.payload) for entry in read_entries(record)
-                )
-            except CorruptError as error:
-                raise CommitError(f"cannot save the layer {diff_id}: {error}") from None
-
-    def _tar(self, diff_id: DiffID, chain: ChainID) -> Iterator[bytes]:
-        layer = self._store.layers().get(chain)
-        if layer is None or layer.cache_id is None:
-            raise CommitError(f"cannot save the layer {diff_id}: its directory isn't recorded")
-        view = self._view(layer.cache_id)
-
-        def open_file(name: str, size: int) -> BinaryIO:
-            return _open_member(view, name)
-
-        with self._record(diff_id, chain) as record:
-            try:
-                yield from reassemble(record, open_file)
-            except CorruptError as error:
-                raise CommitError(f"cannot save the layer {diff_id}: {error}") from None
-
-    def _view(self, cache_id: CacheID) -> MergedView:
-        """The layer alone: links in it lead nowhere else."""
-        return MergedView([ViewLevel(1, self._driver.open_layer(cache_id), dialect=self._driver.dialect)])
-
-
-def _open_member(view: MergedView, name: str) -> BinaryIO:
-    """The content of a tar's member, in the layer; the last name of it is no link."""
-    path = TarHeader(name, "0", 0, 0, 0, 0, 0, "", "", "", 0, 0, {}, 0).path
+def _size(diff_id: DiffID, layer: LayerBytes) -> int:
     try:
-        place = view.place(path)
-        return place.directory.open(place.name)
-    except OSError as error:
-        raise CorruptError(f"the file {escape(path)[:200]} can't be read: {error.strerror}") from None
+        return layer.size()
+    except (CorruptError, OSError) as error:
+        raise _refusal(diff_id, said(error)) from None
+
+
+def _pieces(diff_id: DiffID, layer: LayerBytes) -> Iterator[bytes]:
+    """The pieces of a tar; what goes wrong with them is told of this layer, what goes wrong with the archive isn't."""
+    try:
+        yield from layer.pieces()
+    except (CorruptError, OSError) as error:
+        raise _refusal(diff_id, said(error)) from None
+
+
+def _refusal(diff_id: DiffID, why: str) -> CommitError:
+    return CommitError(f"cannot save the layer {diff_id}: {why}")
+
+
+def said(error: CorruptError | OSError) -> str:
+    """The reason alone: of a system's error without its number and path."""
+    return escape(error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _descriptor(kind: str, digest: str, size: int) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from layerscope.drivers import DRIVERS
-from layerscope.errors import CommitError, RootError, UnsupportedError, UsageError
+from layerscope.errors import CommitError, RootError, UsageError
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.passwd import group_names, user_names
-from layerscope.formats.whiteout import dialect_for
 from layerscope.lab.build.image import BuildRequest, build_image
 from layerscope.lab.build.layer import BuildOptions
 from layerscope.lab.build.stage import Progress
@@ -46,9 +44,11 @@ from layerscope.overlay.engine import Overlay
 from layerscope.services.copy_out import copy_out
 from layerscope.services.faults import told
 from layerscope.services.opening import open_root
-from layerscope.services.resolve import familiar, resolve
+from layerscope.services.resolve import familiar, name_meant, resolve
+from layerscope.services.saving import image_bytes
 from layerscope.services.session import Session
-from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.base import SharesStorage
+from layerscope.stores.docker.reference import parse_reference
 
 DEFAULT_ENGINE = "24"
 _VERSIONS = {"20.10": "20.10.24", "23": "23.0.6", "24": "24.0.9"}
@@ -234,26 +234,22 @@ def copy_to_tar(session: Session, subject: Subject, out: BinaryIO) -> list[Probl
 
 
 def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = "docker") -> None:
-    """Write an archive of images of docker's storage drivers; an image asked for by a name gets that name in it.
+    """Write an archive of images; an image asked for by a name gets that name in it.
 
     Raises:
         UsageError: a name fits nothing, or two images.
-        UnsupportedError: the root is of another kind.
-        CommitError: a layer was changed, or its record is damaged.
+        UnsupportedError: the root has no layers that came in tars.
+        CommitError: a layer was changed, or what its tar would be made of isn't there.
     """
-    store, factory = session.store, DRIVERS.get(session.driver)
-    if not isinstance(store, DockerStore) or factory is None:
-        raise UnsupportedError(
-            f"cannot save from {store.name} with {session.driver}: only layers of docker's drivers can be packed"
-        )
-    driver = factory(session.root, dialect_for(session.setting.xattr_prefix))
     wanted = []
     for name in images:
         image = session.find(_plain(name), "image").image
         assert image is not None
-        reference = _reference_of(image, name)
-        wanted.append(SavedImage(image, (reference,) if reference else ()))
-    save_images(store, driver, wanted, out, form)
+        own = name_meant(image, _plain(name).name, isinstance(session.store, SharesStorage))
+        parts = parse_reference(own) if own is not None else None
+        tagged = parts is not None and parts[1] is not None and parts[2] is None  # as docker: a digest is no name
+        wanted.append(SavedImage(image_bytes(session, image), (parse_tag(own),) if own and tagged else ()))
+    save_images(wanted, out, form)
 
 
 def commit_options(

@@ -12,6 +12,7 @@ Sources: containers/common libimage runtime.go ``lookupImageInLocalStorage``; se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from layerscope.errors import UsageError
 from layerscope.model.container import Container
@@ -53,6 +54,15 @@ def resolve(
             hint = "write image: or container: before it, or more of the id"
             raise UsageError(f"{ref.name!r} is ambiguous: it fits {_list(found)}; {hint}")
     raise UsageError(f"no {wanted or 'image or container'} {ref.name!r} here; {_known(image_list, container_list)}")
+
+
+def name_meant(image: Image, name: str, short_names: bool = False) -> str | None:
+    """The image's own reference that ``name`` means; None if it is an ID, or a part of one."""
+    for rank in (_by_own_name, _by_reference, _by_last_parts) if short_names else (_by_reference,):
+        for own in (*image.repo_tags, *image.repo_digests):
+            if rank(name, [replace(image, repo_tags=(own,), repo_digests=())], []):
+                return own
+    return None
 
 
 def _exact(name: str, images: list[Image], containers: list[Container]) -> list[Image | Container]:

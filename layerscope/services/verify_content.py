@@ -106,14 +106,14 @@ def _plan(session: Session, store: ContainerdStore, subject: Subject | None, dee
             continue
         checked.add(blob.digest)
         rules = replace(rules_for(session, driver, layer.cache_id), exact=False)
-        record = _record(store, content, blob.digest)
+        record = blob_record(store, content, blob.digest)
         job = partial(_snapshot, record, layer.diff_id, top, rules, deep)
         yield _Planned(verdict, job, max(blob.size, 1))
     rest = [blob.digest for blob in others.values()] if subject is not None else sorted(content.files)
     for digest in rest:
         if digest not in checked and digest in content.files:
             weight = others[digest].size if digest in others else 1
-            yield _Planned(Verdict(None, None, None, None), partial(_blob, _record(store, content, digest)), weight)
+            yield _Planned(Verdict(None, None, None, None), partial(_blob, blob_record(store, content, digest)), weight)
 
 
 def _snapshot(
@@ -131,7 +131,8 @@ def _blob(record: BlobRecord, progress: Callable[[int], None]) -> Part:
     return check_blob(record, progress=progress)
 
 
-def _record(store: ContainerdStore, content: Content, digest: str) -> BlobRecord:
+def blob_record(store: ContainerdStore, content: Content, digest: str) -> BlobRecord:
+    """Where a blob lies, and how it is opened."""
     root = store.layer_root
     assert root is not None
     algorithm, _, name = digest.partition(":")

@@ -24,7 +24,7 @@ from layerscope.stores.archive.images import ArchivedImage, ArchivedImages, read
 from layerscope.stores.archive.recovered import recovered
 from layerscope.stores.base import StoreFacts
 from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, shown, unique
+from layerscope.stores.docker.record import MISSING, Fault, shown, unique
 
 _MADE_OUT = "images are those that manifests, configs and records of layers in it make out"
 
@@ -147,6 +147,11 @@ class ArchiveStore:
     def _json(self, digest: str) -> object:
         data = self.archive.read(f"{BLOBS}/{digest.replace(':', '/')}", LIMIT)
         return None if isinstance(data, Fault) else parse(data, _Anything).raw or None
+
+    def config_of(self, image: Image) -> bytes | Fault:
+        """The bytes of an image's config, or why they can't be had."""
+        one = self._by_id.get(image.id)
+        return MISSING if one is None else self.archive.read(one.described[0].config, LIMIT)
 
     # ------------------------------------------------------------------ abilities
     @property
