@@ -179,6 +179,9 @@ def test_interrupted_writes_are_temporary(overlay2_root: Path, tmp_path: Path) -
     (root / "image/overlay2/.tmp-repositories.json77").write_bytes(b"{")
     (root / "tmp/docker-import-9911").mkdir()
     (root / "tmp/docker-import-9911/layer.tar").write_bytes(b"x" * 10_000)
+    container = next((root / "containers").iterdir())
+    for name in ("hash2769697943", "resolv311", ".tmp-config.v2.json5"):
+        (container / name).write_bytes(b"x")
     chain = next((root / "image/overlay2/layerdb/sha256").iterdir())
     removing = chain.rename(chain.with_name(f"{chain.name}-{'a' * 64}-removing"))
     found = counted(root)
@@ -186,6 +189,9 @@ def test_interrupted_writes_are_temporary(overlay2_root: Path, tmp_path: Path) -
     told = {one.path: one.category for one in found.entries}
     assert told["image/overlay2/layerdb/tmp/write-set-123456"] is Category.TEMPORARY
     assert told["image/overlay2/.tmp-"] is Category.TEMPORARY
+    assert told[f"containers/{container.name}/resolv"] is Category.TEMPORARY
+    assert told[f"containers/{container.name}/.tmp-"] is Category.TEMPORARY
+    assert found.unaccounted_disk == 0
     assert told[f"image/overlay2/layerdb/sha256/{removing.name}"] is Category.TEMPORARY
     assert told[f"overlay2/{(removing / 'cache-id').read_text()}"] is Category.TEMPORARY
     temporary = [one for one in found.entries if one.path == "tmp" and one.category is Category.TEMPORARY]

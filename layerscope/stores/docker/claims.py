@@ -145,6 +145,7 @@ def container_place(id_: str, container: Container | None, prefix: str) -> Place
         path = f"{prefix}{container.log_path}"
     log = Claim(path, Category.LOG, owner, f"log of {owner}, {reason}")
     temporary = Claim(f"{folder}/.tmp-", Category.TEMPORARY, owner, "a record that was being written")
+    resolver = Claim(f"{folder}/resolv", Category.TEMPORARY, owner, "resolv.conf that was being written (libnetwork)")
     return Place(
         record,
         names={
@@ -160,6 +161,7 @@ def container_place(id_: str, container: Container | None, prefix: str) -> Place
             (re.compile(rf"{id_}-json\.log(\.\d+)?(\.gz)?(\.tmp)?").fullmatch, Place(log)),
             (re.compile(r"container-cached\.log(\.\d+)?(\.gz)?").fullmatch, Place(log)),
             (re.compile(r"\.tmp-(config\.v2|hostconfig|config)\.json\d+").fullmatch, Place(temporary)),
+            (re.compile(r"(hash|resolv)\d+").fullmatch, Place(resolver)),
         ),
         folder=True,
     )

@@ -111,8 +111,8 @@ class Dialog(ModalScreen[ResultT | None], Generic[ResultT]):
         self.reviewed()
 
     def reviewed(self) -> None:
-        """Tell of what is typed, unless there is an error to be read."""
-        if self._busy or self._failed:
+        """Tell of what is typed, unless there is an error to be read, or the dialog is being taken apart."""
+        if self._busy or self._failed or not self.query("#accept"):
             return
         try:
             note, self._wrong = self.review(), ""
