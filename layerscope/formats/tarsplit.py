@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -35,6 +34,7 @@ MAX_LINE = 32 << 20
 MAX_HEADERS = 32 << 20
 """Largest headers of one entry: 20.10 and before keep everything behind the last entry in one segment."""
 MAX_NAME = 64 << 10
+"""Characters."""
 _CHUNK = 256 << 10
 
 _SEGMENT = 2
@@ -42,15 +42,13 @@ _FILE = 1
 _Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Raw bytes of the tar."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """The place of one entry's content in the tar.
 
     ``name`` is as recorded, decoded with surrogateescape; it may begin with a slash or hold ``..``, but no NUL.
@@ -155,14 +153,14 @@ def reassemble(
 
 
 def _file_entry(line: _Line, number: int) -> FileEntry:
-    raw = line.name_raw if line.name_raw is not None else (line.name or "").encode()
-    if len(raw) > MAX_NAME or b"\0" in raw:
-        what = "a NUL inside of it" if len(raw) <= MAX_NAME else f"{len(raw)} bytes, expected at most {MAX_NAME}"
+    name = (line.name or "") if line.name_raw is None else line.name_raw.decode("utf-8", "surrogateescape")
+    if len(name) > MAX_NAME or "\0" in name:
+        what = "a NUL inside of it" if len(name) <= MAX_NAME else f"{len(name)} characters, expected at most {MAX_NAME}"
         raise CorruptError(f"tar-split line {number}: the name has {what}")
     if line.payload is not None and len(line.payload) not in (0, 8):
         raise CorruptError(f"tar-split line {number}: a CRC of {len(line.payload)} bytes, expected 8")
     crc64 = int.from_bytes(line.payload, "big") if line.payload else None
-    return FileEntry(raw.decode("utf-8", "surrogateescape"), line.size, crc64)
+    return FileEntry(name, line.size, crc64)
 
 
 def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
@@ -171,9 +169,10 @@ def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     length = 0
     for chunk in _inflate(stream, max_bytes):
         *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            begun.append(end)
-            yield b"".join(begun)
+        if ends:
+            begun.append(ends[0])
+            ends[0] = b"".join(begun)
+            yield from ends
             begun.clear()
             length = 0
         begun.append(rest)

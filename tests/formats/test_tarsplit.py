@@ -388,7 +388,7 @@ LINES: dict[str, tuple[str, bytes]] = {
     "half a surrogate": ("line 2: JSON is malformed", b'{"type":1,"name":"\\udc80x"}'),
     "NUL in a name": ("line 2: the name has a NUL inside of it", b'{"type":1,"name":"a\\u0000b"}'),
     "NUL in a raw name": ("line 2: the name has a NUL inside of it", b'{"type":1,"name_raw":"AP8="}'),
-    "endless name": ("line 2: the name has 65537 bytes", b'{"type":1,"name":"' + b"a" * 65537 + b'"}'),
+    "endless name": ("line 2: the name has 65537 characters", b'{"type":1,"name":"' + b"a" * 65537 + b'"}'),
     "short CRC": ("line 2: a CRC of 3 bytes, expected 8", b'{"type":1,"name":"a","size":1,"payload":"AAAA"}'),
     "nested": ("line 2: nested too deep", b'{"type":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
 }
