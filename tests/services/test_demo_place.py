@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_killed_while_it_is_made(cache_home: Path) -> None:
     folder = cache_home / "layerscope"
     for wanted in ("overlay2/*", "containers/*"):
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
-        while not list(folder.glob(f".demo-*/root/{wanted}")):
+        while not glob(f"{folder}/.demo-*/root/{wanted}"):
             assert process.poll() is None, "it was made before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
