@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Opener = Callable[[], "Session"]
 _LINES_FOR_OTHERS = 15
+_PATIENCE = 1.0
+"""Seconds to wait for the first look: the layers of a compressed archive take longer, and the screen comes without."""
 
 
 class Opened(NamedTuple):
@@ -36,18 +39,30 @@ def opener(root: Path | None) -> Opener:
 
 
 def open_aside(open_it: Opener) -> Future[Opened]:
-    """Call an opener on a thread of its own, and read there what a screen of this terminal's size shows first."""
+    """Call an opener on a thread of its own, and read there what a screen of this terminal's size shows first.
+
+    What can't be read soon is left to the screen, which tells that it is being read.
+    """
     opened: Future[Opened] = Future()
     room = 2 * max(8, shutil.get_terminal_size((120, 40)).lines - _LINES_FOR_OTHERS)
+
+    def give(session: Session, first: FirstLook | None) -> None:
+        with suppress(InvalidStateError):  # the other came first
+            opened.set_result(Opened(session, first))
 
     def run() -> None:
         try:
             session = open_it()
             from layerscope.tui.sources.first_look import first_look
 
-            opened.set_result(Opened(session, first_look(session, room)))
+            impatient = threading.Timer(_PATIENCE, give, (session, None))
+            impatient.daemon = True
+            impatient.start()
+            give(session, first_look(session, room))
+            impatient.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-            opened.set_exception(error)
+            with suppress(InvalidStateError):
+                opened.set_exception(error)
 
     threading.Thread(target=run, name="open", daemon=True).start()
     return opened

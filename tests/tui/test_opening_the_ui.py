@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +13,10 @@ from pathlib import Path
 import pytest
 from one_screen import NO_SETTINGS, press, settled, shown
 
+from layerscope.drivers.tar_layer import TarLayers
 from layerscope.errors import PermissionDenied, RootError
+from layerscope.formats.tartree import TarDirectory
+from layerscope.model.digest import CacheID
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.opening import open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
@@ -91,6 +96,36 @@ async def test_a_slow_root_does_not_hold_up_the_screen(overlay2_root: Path):
         go_on.set()
         await settled(pilot)
         assert isinstance(app.screen, ExploreScreen)
+
+
+async def test_an_archive_is_listed_before_its_layers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those of a compressed one have to be read through, which may take long."""
+    root, archive = tmp_path / "lab", tmp_path / "image.tar"
+    for words in (["lab", "new", str(root)], ["save", "--root", str(root), "base:1.0", "-o", str(archive)]):
+        subprocess.run([sys.executable, "-m", "layerscope", *words], check=True)
+    go_on = threading.Event()
+    open_layer = TarLayers.open_layer
+
+    def slowly(self: TarLayers, cache_id: CacheID) -> TarDirectory:
+        assert go_on.wait(30)
+        return open_layer(self, cache_id)
+
+    monkeypatch.setattr(TarLayers, "open_layer", slowly)
+    monkeypatch.setattr("layerscope.tui.opening._PATIENCE", 0.05)
+    ready = open_aside(opener(archive))
+    assert ready.result(10).first is None
+    app = LayerscopeApp(archive, opened=ready, settings=NO_SETTINGS, live=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if "reading the layers" in shown(app.screen):
+                break
+        assert "base:1.0" in shown(app.screen)
+        assert shown(app.screen).count("reading the layers…") == 2
+        go_on.set()
+        await settled(pilot)
+        assert "reading the layers" not in shown(app.screen)
+        assert "os-release" in shown(app.screen) or "etc/" in shown(app.screen)
 
 
 async def test_a_root_without_anything_says_so(tmp_path: Path):

@@ -29,7 +29,7 @@ from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.stack import LayerStack
 from layerscope.tui.widgets.stack_pane import StackPane
-from layerscope.tui.widgets.states import Empty, Failure
+from layerscope.tui.widgets.states import Empty, Failure, Loading
 from layerscope.tui.widgets.tree_pane import TreePane
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from layerscope.tui.widgets.details import Details
 
 _DEBOUNCE = 0.06
+_SOON = 0.2
+"""Seconds; what takes longer is told of."""
 
 
 class ExploreScreen(ExploreEditing):
@@ -166,18 +168,27 @@ class ExploreScreen(ExploreEditing):
     async def open_subject(self, subject: Subject, delay: float = 0.0) -> None:
         """Look at another subject, at the cut where it was left."""
         await asyncio.sleep(delay)
+        reading = self.set_timer(_SOON, self._tell_of_reading)
         try:
             self.stack = stack = await asyncio.to_thread(stack_of, self.session, subject)
         except (LayerscopeError, OSError) as error:
             self.query_one(StackPane).state = Failure(str(error))
+            self.query_one(TreePane).state = None
             self.go_on()
             return
+        finally:
+            reading.stop()
         self._key = key = stack.key
         cut = min(self._cuts.get(key, stack.height), stack.height)
         self.query_one(StackPane).show(self.session, stack, cut)
         self._show_tree(cut)
         self._follow_disk(stack)
         self.show_keys()
+
+    def _tell_of_reading(self) -> None:
+        """The layers of a compressed archive have to be read through before anything is known of them."""
+        for pane in (self.query_one(StackPane), self.query_one(TreePane)):
+            pane.state = Loading("reading the layers", hints=())
 
     def _follow_disk(self, stack: Stack) -> None:
         if self._watch is not None:
