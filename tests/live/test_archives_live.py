@@ -85,7 +85,7 @@ def by_skopeo(target: str, *options: str) -> Callable[[Saved], Path]:
                 source = f"docker-archive:{as_saved(saved)}:{tag}"
                 # Of docker archives one holds what is written at once, so that each tag has a file of its own.
                 command = [SKOPEO, "--insecure-policy", "copy", "-q", *options, source, f"{kind}:{path}:{tag}"]
-                for _ in range(3):
+                for _ in range(12):
                     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
                     if "write too long" not in done.stderr:
                         break
