@@ -11,10 +11,12 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import pytest
 from engine import PROGRAMS, die_with_parent
 
 START_SECONDS = 30.0
@@ -125,6 +127,19 @@ class Containerd:
             return [line.split()[0] for line in self.ctr("tasks", "ls", namespace=namespace).splitlines()[1:]]
         except RuntimeError:
             return []
+
+
+@contextmanager
+def running_containerd() -> Iterator[Containerd]:
+    """An empty containerd; the test skips where it can't run."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    made = Containerd()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
 
 
 def image_archive(name: str, layers: list[bytes]) -> bytes:

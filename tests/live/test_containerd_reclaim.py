@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import containerd_engine
 import pytest
-from containerd_engine import NAMESPACES, Containerd
+from containerd_engine import NAMESPACES, Containerd, running_containerd
 from engine import Tar, minimal_tar
 from ledger_facts import assert_closed, du
 from removals import freed
@@ -27,15 +26,8 @@ BASE = "docker.io/t/base:1"
 @pytest.fixture
 def engine() -> Iterator[Containerd]:
     """An empty containerd whose garbage collector runs when it is told to."""
-    reason = containerd_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    made = Containerd()
-    try:
-        made.start()
+    with running_containerd() as made:
         yield made
-    finally:
-        made.remove()
 
 
 def layer(rng: random.Random) -> bytes:

@@ -8,9 +8,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import containerd_engine
 import pytest
-from containerd_engine import Containerd
+from containerd_engine import Containerd, running_containerd
 from engine import Tar, minimal_tar
 
 from layerscope.cli.main import run
@@ -22,15 +21,8 @@ BLOBS = "io.containerd.content.v1.content/blobs/sha256"
 @pytest.fixture
 def engine() -> Iterator[Containerd]:
     """An empty containerd."""
-    reason = containerd_engine.missing()
-    if reason:
-        pytest.skip(reason)
-    made = Containerd()
-    try:
-        made.start()
+    with running_containerd() as made:
         yield made
-    finally:
-        made.remove()
 
 
 def layers() -> list[bytes]:

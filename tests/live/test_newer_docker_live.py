@@ -15,6 +15,7 @@ from typing import Any
 import newer_engine
 import pytest
 import tree_facts
+from daemon_answers import assert_containers
 from ledger_facts import assert_closed, du
 from newer_engine import SNAPSHOTTER, NewerEngine
 from newer_world import CAN_BUILD, NewerWorld
@@ -193,40 +194,7 @@ def _seconds(moment: str | None) -> int:
 
 # ---------------------------------------------------------------------- containers
 def test_ps(scene: Scene) -> None:
-    inspected = scene.truth["inspected"]
-    wanted = [
-        (
-            container["Id"],
-            container["Names"][0].removeprefix("/"),
-            inspected[container["Id"]]["Config"]["Image"],
-            container["ImageID"],
-            container["Command"],
-            container["State"],
-            inspected[container["Id"]]["State"]["ExitCode"],
-            container.get("SizeRw", 0),
-            container["SizeRootFs"],
-            container["Labels"],
-            {(mount["Type"], mount["Destination"]) for mount in container["Mounts"]},
-        )
-        for container in scene.truth["containers"]
-    ]
-    told = [
-        (
-            usage.container.id,
-            usage.container.name,
-            usage.container.image,
-            usage.container.image_id,
-            usage.container.command,
-            usage.container.state,
-            usage.container.exit_code,
-            usage.size_rw,
-            usage.size_root_fs,
-            dict(usage.container.labels),
-            {(mount.type, mount.destination) for mount in usage.container.mounts},
-        )
-        for usage in scene.session.containers()
-    ]
-    assert sorted(told) == sorted(wanted)
+    assert_containers(scene.session, scene.truth)
 
 
 def test_inspect(scene: Scene) -> None:

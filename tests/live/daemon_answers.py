@@ -1,0 +1,46 @@
+"""Answers of a docker daemon's API, held against what is read from its root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from layerscope.services import Session
+
+
+def assert_containers(session: Session, truth: Mapping[str, Any]) -> None:
+    """The containers of a session are those of ``GET /containers/json?all=1&size=1`` and of each one's inspection."""
+    inspected = truth["inspected"]
+    wanted = [
+        (
+            container["Id"],
+            container["Names"][0].removeprefix("/"),
+            inspected[container["Id"]]["Config"]["Image"],
+            container["ImageID"],
+            container["Command"],
+            container["State"],
+            inspected[container["Id"]]["State"]["ExitCode"],
+            container.get("SizeRw", 0),
+            container["SizeRootFs"],
+            container["Labels"],
+            {(mount["Type"], mount["Destination"]) for mount in container["Mounts"]},
+        )
+        for container in truth["containers"]
+    ]
+    told = [
+        (
+            usage.container.id,
+            usage.container.name,
+            usage.container.image,
+            usage.container.image_id,
+            usage.container.command,
+            usage.container.state,
+            usage.container.exit_code,
+            usage.size_rw,
+            usage.size_root_fs,
+            dict(usage.container.labels),
+            {(mount.type, mount.destination) for mount in usage.container.mounts},
+        )
+        for usage in session.containers()
+    ]
+    assert sorted(told) == sorted(wanted)
