@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from layerscope.model.blame import Blame, BlameEvent, BlameStep
 from layerscope.model.level import Level
@@ -20,8 +21,7 @@ from layerscope.overlay.view import MergedView, Place
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """What a view shows at a path: who serves it, and its facts. ``name`` is "" for a directory."""
 
     directory: MergedDirectory
@@ -35,8 +35,7 @@ class Sight:
         return modes.S_ISDIR(self.stat.st_mode) and self.part.is_opaque
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """What one level does to a path.
 
     ``sight`` is the level's own copy, None where the level takes the path away. ``event`` is None for a directory that

@@ -7,8 +7,10 @@ device, in an unbroken line from the one that is read down to the base, that map
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.analysis.block_contents import contents_of
 from layerscope.errors import CorruptError, LayerscopeError
@@ -48,8 +50,7 @@ class ThinProvisioned(Protocol):
         """What is inside a layer's device; raises UnsupportedError, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
+class _Link(Struct, frozen=True):
     """One device of the line, from the one that is read down to the base; ``map`` None: nothing is known of it."""
 
     level: int

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.analysis.sightings import Outlook, Sighting, as_of, outlooks_of, replaces, sightings_of, state_of_new
 from layerscope.analysis.stored_copies import Folder, folder_of, stats_in, walk_runs
@@ -31,8 +33,7 @@ _TOGETHER = 512
 _OF_KIND = {"d": {"dir"}, "f": {"file"}, "l": {"symlink"}, "o": {"char", "block", "fifo", "socket"}, "w": {_WHITEOUT}}
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """One stored copy: as an entry, with the numbers of the stacks that it was found in.
 
     ``gone``: none of these stacks has anything at its path in view. Without ``Wanted.deleted`` the entry is hidden

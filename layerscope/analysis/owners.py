@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, ContainerID, hex_of, is_file_name
@@ -39,8 +41,7 @@ _HOME_PARTS = 2
 _LOG_NAMES = re.compile(r"^/[0-9a-f]{64}-json\.log|^/local-logs(/|$)|^/container-cached\.log|^/userdata/ctr\.log")
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """What the records of a root claim. ``layer_paths`` says where the driver keeps a layer, relative to the root.
 
     ``container_places`` are the folder of each container and the record that claims its layers, where that isn't

@@ -11,8 +11,9 @@ import heapq
 import stat as modes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from layerscope.analysis.sorted_spill import SortedSpill
 from layerscope.formats.scan_reader import ScanReader
@@ -149,8 +150,7 @@ class _Sums:
 _Tree = tuple[ScanTree, Iterator[ScanRow]]
 
 
-@dataclass(slots=True)
-class _Sum:
+class _Sum(Struct):
     """Rows of a layer that only one scan has."""
 
     entries: int = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.analysis.stored_copies import Copy, Folder, Held, Strand
 from layerscope.model.entry import EntryState
@@ -12,8 +13,7 @@ from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
 
 
-@dataclass(slots=True)
-class Outlook:
+class Outlook(Struct):
     """What becomes of the names that one directory alone holds: which stacks have them, and what hides them."""
 
     part: Part
@@ -23,8 +23,7 @@ class Outlook:
     hidden_by: int | None
 
 
-@dataclass(slots=True)
-class Sighting:
+class Sighting(Struct):
     """A copy and the strands that have it; the first of them says what hides it."""
 
     copy: Copy

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import stat as modes
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
@@ -25,8 +26,7 @@ class DirectoryTotal(NamedTuple):
     entries: int
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(Struct):
     directory: MergedDirectory
     pending: list[str] = field(default_factory=list)
     size: int = 0

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.analysis.dive_score import DiveTally
 from layerscope.analysis.elsewhere import OtherLayers
@@ -39,8 +40,7 @@ Stats = dict[tuple[int, str], os.stat_result]
 """``lstat`` by the identity of a directory and a name in it."""
 
 
-@dataclass(slots=True)
-class _Linked:
+class _Linked(Struct):
     """An inode with several names in its level: its bytes, whether one is seen, and else what hides the first."""
 
     size: int

@@ -81,7 +81,7 @@ def _items(texts: Sequence[str], incomplete: str) -> list[CompletionItem[Any]]:
 
 
 def _session(context: click.Context) -> Session | None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from layerscope.cli.options import options_of
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 from layerscope.cli import completers
 from layerscope.errors import UsageError
@@ -24,8 +24,7 @@ _HANDED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the command line says about the root and the answer. ``root`` None: the first usual place that can be read.
 
     ``handed`` are the paths of what drivers keep outside of the root, by name; ``layer_dirs`` those of layers, by ID.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from layerscope.cli.options import Options, root_is_typed, root_options
 from layerscope.cli.output import Output

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from layerscope.demo.deeds import kept_waiting, mistyped, patched_by_hand
 from layerscope.demo.inside import Inside
 from layerscope.demo.times import moment
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """A container: what it is made with, its times and end, its log, and what happened in it.
 
     ``exit_code`` None with a start time: it was running when the host lost power. No start time: never started.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Struct, frozen=True):
     """One entry. ``type`` is tarfile's; ``target`` of a symlink, or the first name of a hard-linked file."""
 
     type: bytes

@@ -6,9 +6,10 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+
+from msgspec import Struct
 
 _ONSETS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v")
 _VOWELS = ("a", "e", "i", "o", "u")
@@ -36,8 +37,7 @@ def charmap(count: int) -> str:
     return "\n".join([*lines, "END CHARMAP", ""])
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(Struct, frozen=True):
     """A package as a package manager would list it; ``notes`` is how long its changelog is."""
 
     name: str

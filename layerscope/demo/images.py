@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct, field
 
 from layerscope.demo import shop_images as shop
 from layerscope.demo.base_image import add_root_file_system
@@ -22,16 +23,14 @@ CUT_OFF = "shop/web:2.5"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTar:
+class LayerTar(Struct, frozen=True):
     """A layer as the tar that engines exchange, and its diff ID."""
 
     data: bytes
     diff_id: DiffID
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One row of a history: the instruction, when it ran, and its layer tar (None: it changed no file)."""
 
     created: str
@@ -39,8 +38,7 @@ class Row:
     layer: LayerTar | None
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """An image in the making; each instruction gives a new one that begins with the rows of the old."""
 
     files: FileSystem = field(default_factory=FileSystem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.demo.base_image import PACKAGES as BASE_PACKAGES
 from layerscope.demo.base_image import install
@@ -120,8 +120,7 @@ _AUTHORITIES = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Pages:
+class Pages(Struct, frozen=True):
     """What differs between two versions of the shop's pages."""
 
     stem: str

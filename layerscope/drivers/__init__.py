@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
+
+from msgspec import Struct
 
 from layerscope.drivers.base import (
     CopiesLayers,
@@ -31,8 +32,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.handed_over import NOTHING_HANDED_OVER, HandedOver
 
 
-@dataclass(frozen=True, slots=True)
-class _Lazy:
+class _Lazy(Struct, frozen=True):
     """A driver that is imported when it is needed: a root has one, and some bring readers of whole file systems."""
 
     module: str

@@ -16,8 +16,9 @@ Source: containers/storage drivers/overlay/overlay.go; seen with podman 4.3 and 
 from __future__ import annotations
 
 import stat as modes
-from dataclasses import replace
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from layerscope.drivers.folders import LinkedLayers, SpreadFolders
 from layerscope.errors import CorruptError

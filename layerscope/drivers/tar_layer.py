@@ -14,8 +14,9 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
 from layerscope.formats.block_device import BlockDevice, DeviceStream
@@ -50,8 +51,7 @@ class LayerTars(Protocol):
         """
 
 
-@dataclass(slots=True)
-class _Read:
+class _Read(Struct):
     """A layer whose headers were read."""
 
     top: TarNode

@@ -24,8 +24,9 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 
@@ -42,8 +43,7 @@ _MAX_DEPTH = 64
 """Levels of pages in one tree, and of buckets in buckets; real files have fewer than ten of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(Struct, frozen=True):
     """One valid meta page: where the tree of its transaction begins. ``order`` is a prefix for :mod:`struct`."""
 
     order: str
@@ -54,8 +54,7 @@ class Meta:
     txid: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(Struct, frozen=True):
     """Where one page's elements lie: ``start`` of its header, ``end`` of its data, both offsets in the file."""
 
     start: int
@@ -65,8 +64,7 @@ class _Page:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Element:
+class _Element(Struct, frozen=True):
     """One element of a leaf; ``value`` and ``end`` are offsets in the file."""
 
     key: bytes

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.byte_source import ByteSource
@@ -54,8 +55,7 @@ class Memory:
             max(self._parts, key=lambda each: len(each.points)).thin_out()
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """A decompression under way: ``position`` is the offset of ``rest``, the output that nobody has asked for yet."""
 
     part: DecompressedSource
@@ -64,8 +64,7 @@ class _Run:
     rest: memoryview = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(Struct, frozen=True):
     """The state before the byte at ``position``."""
 
     position: int

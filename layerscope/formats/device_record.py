@@ -11,10 +11,10 @@ Source: moby daemon/graphdriver/devmapper/deviceset.go; seen with 20.10.24.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 
@@ -23,8 +23,7 @@ _MAX_SIZE = 1 << 60
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRecord:
+class DeviceRecord(Struct, frozen=True):
     """One thin device as docker knows it: ``name`` is its cache ID (or ``base``), ``device_id`` the pool's number.
 
     ``transaction`` is that in which docker made it: one more than the pool's own record says. ``deleted``: docker has

@@ -19,7 +19,8 @@ docker 20.10.24.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 
@@ -37,8 +38,7 @@ _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """One instruction: its ``keyword`` in capitals, ``flags`` (with their dashes), the rest of its ``text``.
 
     ``original`` is the whole of it as one line; ``line`` counts from 1, where it begins.
@@ -51,8 +51,7 @@ class Instruction:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """``FROM base AS name`` and what follows. ``name`` is in small letters, "" if it has none."""
 
     base: str
@@ -61,8 +60,7 @@ class Stage:
     instructions: tuple[Instruction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(Struct, frozen=True):
     """A whole file. ``arguments``: the ARG before the first stage. ``escape``: the character that escapes."""
 
     arguments: tuple[Instruction, ...]

@@ -13,7 +13,8 @@ Everything else of a commit's tar is the same from 20.10 to 29.7.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 
@@ -22,8 +23,7 @@ ENGINES = ("20.10", "23", "24")
 _VERSION = re.compile(r"(\d{1,4})(?:\.\d{1,4}){0,3}(?:[-+~][0-9A-Za-z.+~-]{1,64})?")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRules:
+class EngineRules(Struct, frozen=True):
     """How one engine writes.
 
     ``owner_names``: uname and gname are those of the host. ``type_bits``: the mode field holds the file type too.

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 
@@ -25,8 +26,7 @@ _ANY, _STAR, _MAYBE, _DIRECTORIES, _REST = "?one", "*name", "**/or nothing", "**
 """Tokens of more than one character: one but a slash; any of them; what may be left out with the next; names; all."""
 
 
-@dataclass(frozen=True, slots=True)
-class _CharSet:
+class _CharSet(Struct, frozen=True):
     negated: bool
     ranges: tuple[tuple[str, str], ...]
 
@@ -141,8 +141,7 @@ def _set_member(text: str, position: int) -> tuple[str, int]:
     return text[position], position + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     pattern: FilePattern
     text: str
     directories: int

@@ -11,8 +11,9 @@ import io
 import os
 import stat as modes
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import BinaryIO, Generic, Protocol, TypeVar, cast
+
+from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
 from layerscope.formats.block_device import BlockDevice, DeviceStream
@@ -23,8 +24,7 @@ _KIND_OF_MODE: dict[int, Kind] = {modes.S_IFDIR: "d", modes.S_IFREG: "f", modes.
 _READ_BYTES = 1 << 17
 
 
-@dataclass(slots=True)
-class Listing:
+class Listing(Struct):
     """What a directory holds: its parent's inode as it says, and name to (inode, kind if it is told).
 
     ``faults`` are sentences about what could not be taken in. A name that occurs twice counts once, and so does a

@@ -22,7 +22,8 @@ import json
 import re
 import stat as modes
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
 
@@ -50,8 +51,7 @@ _TYPE_BITS = {
 _WORDS = {bits: word.decode() for word, bits in _TYPE_BITS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class OverrideStat:
+class OverrideStat(Struct, frozen=True):
     """What stands in the place of the file's own: ``permissions`` of twelve bits; ``type_bits`` 0 is its own type."""
 
     uid: int
@@ -71,8 +71,7 @@ class OverrideStat:
         return text.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class SideEntry:
+class SideEntry(Struct, frozen=True):
     """What the side record says of one path; ``stat`` None: nothing about owner, mode and type."""
 
     stat: OverrideStat | None = None

@@ -11,7 +11,7 @@ seen with containerd 1.6 and 2.1, which put JSON into the value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.varint import read_unsigned
@@ -20,8 +20,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WIDTHS = {_FIXED64: 8, _FIXED32: 4}
 
 
-@dataclass(frozen=True, slots=True)
-class TypedValue:
+class TypedValue(Struct, frozen=True):
     """``type_url`` names what ``value`` is; each empty where it is left out."""
 
     type_url: str

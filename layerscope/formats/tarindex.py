@@ -6,7 +6,8 @@ How headers are grouped: :mod:`layerscope.formats.tarstream`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.byte_source import ByteSource
@@ -18,8 +19,7 @@ from layerscope.formats.tarstream import ZEROS, header_blocks
 _AHEAD = 8 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class TarMember:
+class TarMember(Struct, frozen=True):
     """An entry: its header, and where the ``header.stored_size`` bytes of its content begin in the tar.
 
     ``pieces``: where the bytes of a sparse file are. ``fault``: why its content can't be read, "" if it can.

@@ -22,15 +22,15 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NAME_PREFIX = ".wh."
 NAME_OPAQUE = ".wh..wh..opq"
 _REDIRECT_MAX = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Struct, frozen=True):
     """Which marks count.
 
     ``prefix`` is the beginning of xattrs that are marks, e.g. ``trusted.overlay.``; "" if none are. ``more_prefixes``

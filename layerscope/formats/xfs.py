@@ -23,9 +23,10 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError, LayerscopeError, UnsupportedError
 from layerscope.formats.block_device import BlockDevice, DeviceStream
@@ -72,8 +73,7 @@ def is_xfs(device: BlockDevice) -> bool:
     return device.size >= len(MAGIC) and device.read_at(0, len(MAGIC)) == MAGIC
 
 
-@dataclass(frozen=True, slots=True)
-class XfsInode:
+class XfsInode(Struct, frozen=True):
     """One inode; ``node`` is the library's own."""
 
     number: int

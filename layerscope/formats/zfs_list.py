@@ -7,7 +7,8 @@ zfs-list(8) and zfsprops(7) of OpenZFS 2.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 
@@ -19,8 +20,7 @@ COMMAND = f"zfs list -Hp -t filesystem,snapshot -o {','.join(COLUMNS)} -r DATASE
 _MOST_BYTES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(Struct, frozen=True):
     """One dataset with what its snapshots say; bytes, None where zfs tells nothing.
 
     ``name`` is the last part of the dataset's name, that of its layer; ``origin`` the same of the dataset that it was

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _LINE = re.compile(r"^\d+: (\w+)\s+\w+\s+(\w+)\s+(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """One lock held by a process. ``pid`` is -1 when it is in another process namespace."""
 
     type: str

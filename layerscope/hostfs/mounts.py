@@ -12,15 +12,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """One mounted file system. ``options`` are the mount's own, ``super_options`` the file system's."""
 
     mount_id: int

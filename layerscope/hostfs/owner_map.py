@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
+
+from msgspec import Struct
 
 OVERFLOW_ID = 65534
 """What the kernel shows inside for an owner that the namespace doesn't map."""
@@ -22,8 +23,7 @@ MOST_RANGES = 340
 _MOST_IDS = 1 << 32
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerRange:
+class OwnerRange(Struct, frozen=True):
     """``count`` IDs from ``outside`` on are ``inside`` and up in the namespace."""
 
     inside: int
@@ -39,8 +39,7 @@ class OwnerRange:
 Ranges = tuple[OwnerRange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerMap:
+class OwnerMap(Struct, frozen=True):
     """The ranges of users and of groups; where there are none, IDs are the same inside."""
 
     users: Ranges

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _CAP_DAC_READ_SEARCH, _CAP_FOWNER, _CAP_SYS_ADMIN = 2, 3, 21
 
 
-@dataclass(frozen=True, slots=True)
-class Privilege:
+class Privilege(Struct, frozen=True):
     """Whether this process sees ``trusted.*`` attributes, reads everything, and can keep access times."""
 
     trusted_xattrs: bool

@@ -16,9 +16,10 @@ import os
 import stat as modes
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.formats.whiteout import TRUSTED, Dialect
 
@@ -41,8 +42,7 @@ class DeviceForm(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(Struct, frozen=True):
     """The forms in which a layer can be kept.
 
     ``prefix``: that of the overlay's attributes, ending in a dot. ``owners``: any owner, mode and attribute can be set;

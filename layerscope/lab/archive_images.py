@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError, UsageError
 from layerscope.formats.escape import escape
@@ -43,8 +44,7 @@ _MANIFESTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedLayer:
+class ArchivedLayer(Struct, frozen=True):
     """A layer's tar in an archive. ``digest``: of its bytes there, compressed or not; None where none is given."""
 
     name: str
@@ -52,8 +52,7 @@ class ArchivedLayer:
     digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedImage:
+class ArchivedImage(Struct, frozen=True):
     """An image in an archive, its config checked. ``layers`` base first."""
 
     id: ImageID

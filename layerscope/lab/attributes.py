@@ -13,8 +13,9 @@ import errno
 import os
 import stat as modes
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from layerscope.errors import CorruptError
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override

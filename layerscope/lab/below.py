@@ -13,7 +13,8 @@ import stat as modes
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -31,8 +32,7 @@ class Refused(CommitError):
     """A member breaks a rule; the message is the rule, and the member's name is still to be added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """An open directory of the layer. ``real``: its path, no symlinks in it."""
 
     fd: int

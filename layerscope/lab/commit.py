@@ -7,7 +7,9 @@ Source: moby daemon/commit.go, daemon/images/image_commit.go; seen with 20.10.24
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.engine_rules import rules_of
@@ -36,8 +38,7 @@ _BUILT_LOCALLY = 26
 """The oldest engine seen to note which images were made on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitOptions:
+class CommitOptions(Struct, frozen=True):
     """How to commit. ``users`` and ``groups``: owner names by id, which engines before 23 write."""
 
     maker: Maker
@@ -46,8 +47,7 @@ class CommitOptions:
     groups: Mapping[int, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """What a commit made: the image, and its new layer (None if nothing had changed)."""
 
     image: ImageID

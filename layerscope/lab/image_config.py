@@ -12,8 +12,9 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.formats.gojson import go_json, sorted_object
 from layerscope.lab.run_config import RunConfig, in_order
@@ -34,8 +35,7 @@ _ARCHITECTURES = {
 _WITHOUT_VERSION = 29
 
 
-@dataclass(frozen=True, slots=True)
-class Maker:
+class Maker(Struct, frozen=True):
     """Who makes an image, and when. ``engine``: the version by whose rules; ``docker_version``: as the config says it.
 
     ``created`` is RFC 3339 text as docker writes it.
@@ -53,8 +53,7 @@ class Maker:
         return int(self.engine.partition(".")[0])
 
 
-@dataclass(frozen=True, slots=True)
-class MadeConfig:
+class MadeConfig(Struct, frozen=True):
     """The bytes of a config, and the image ID that they make."""
 
     data: bytes

@@ -7,10 +7,11 @@ Source: moby daemon/images/image_import.go, image/tarexport/load.go; seen with 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import EngineRules, rules_of
@@ -31,8 +32,7 @@ _LOADED_BY = "24"
 """The engine whose rules count where an image doesn't depend on them: only how tar-split records end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """An image that was loaded, and the names that it got. ``lost``: IDs of images that went without a name by it."""
 
     id: ImageID

@@ -15,8 +15,10 @@ Order as docker's. Source: moby daemon/graphdriver/overlay2/overlay.go ``create`
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import EngineRules
@@ -39,8 +41,7 @@ _SHORT = 4096
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class NewLayer:
+class NewLayer(Struct, frozen=True):
     """A layer that was made, or found to be there already (``cache_id`` is that one's then), or not kept."""
 
     chain_id: ChainID

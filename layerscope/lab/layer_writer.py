@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from layerscope.formats.escape import escape
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat

@@ -7,7 +7,8 @@ of the marks that this lab's engine could write when the lab was made.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
@@ -15,8 +16,7 @@ from layerscope.hostfs import Directory
 MARKER = "layerscope-lab.json"
 
 
-@dataclass(frozen=True, slots=True)
-class LabMarker:
+class LabMarker(Struct, frozen=True):
     """What the marker of a lab root says."""
 
     version: int

@@ -6,8 +6,9 @@ Its SHA-256 is the diff ID. It ends in exactly 1024 zeros; that of an empty uppe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from layerscope.formats.compression import as_file
 from layerscope.formats.gotar import END, header_blocks, padding
@@ -21,8 +22,7 @@ from layerscope.model.tree import LayerDirectory
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """A layer tar that was made.
 
     ``tar_bytes`` is its length. ``size`` is docker's size of the layer: bytes of all that is no directory, each inode

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.gojson import go_json, sorted_object
@@ -65,8 +66,7 @@ def make_empty_root(disk: Disk) -> None:
 
 
 # ---------------------------------------------------------------------- names of images
-@dataclass(slots=True)
-class Repositories:
+class Repositories(Struct):
     """``repositories.json``, to be changed and written back; what isn't understood in it stays as it is."""
 
     names: dict[str, dict[str, str]]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.lab.claims import Claims
@@ -38,8 +39,7 @@ Name = tuple[str, str]
 """Repository and reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """What a removal of an image did, in docker's words and order: ``untagged`` or ``deleted``, and what."""
 
     word: str

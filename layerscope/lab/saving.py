@@ -13,9 +13,10 @@ was pulled. Sources: docker image spec v1.2; OCI image-layout.md; moby image/tar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, BinaryIO, Literal, Protocol
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.escape import escape
@@ -48,8 +49,7 @@ class LayerBytes(Protocol):
         """Why a tar of the digest ``found`` isn't that of the layer, as far as that can be told."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBytes:
+class ImageBytes(Struct, frozen=True):
     """An image whose bytes can be had.
 
     Attributes:
@@ -65,8 +65,7 @@ class ImageBytes:
     layers: tuple[LayerBytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SavedImage:
+class SavedImage(Struct, frozen=True):
     """An image to be saved, and the names that it is to have in the archive."""
 
     image: ImageBytes

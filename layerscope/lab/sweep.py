@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from layerscope.errors import CommitError, CorruptError
 from layerscope.lab.claims import Claims
@@ -26,8 +27,7 @@ _JOURNAL_LIMIT = 1 << 20
 _SHORT = 4096
 
 
-@dataclass(slots=True)
-class _Journals:
+class _Journals(Struct):
     """What interrupted transactions were making or taking away, and their folders."""
 
     folders: list[str] = field(default_factory=list)

@@ -7,7 +7,8 @@ daemon/images/image_tag.go, refstore/store.go; github.com/distribution/reference
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 from layerscope.lab.records import REPOSITORIES, read_repositories, stage_metadata
@@ -19,8 +20,7 @@ from layerscope.stores.docker.reference import familiar_name, full_name, parse_r
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A name of an image, in familiar form: ``repository`` (without tag), ``text`` (with it)."""
 
     repository: str

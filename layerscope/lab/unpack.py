@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError, CorruptError, UnsupportedError
 from layerscope.formats.compression import decompressed
@@ -31,8 +32,7 @@ _READ_AHEAD = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Struct, frozen=True):
     """A layer that was made of a tar.
 
     ``tar_bytes`` is the length of the plain tar, ``compression`` the form it came in. ``size`` is docker's size of the

@@ -24,9 +24,10 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from layerscope.errors import CommitError, CorruptError, PermissionDenied
 from layerscope.formats.engine_rules import EngineRules
@@ -58,8 +59,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CommitRules:
+class CommitRules(Struct, frozen=True):
     """How a commit reads an upper and writes its tar.
 
     ``dialect``: the marks that count. ``users`` and ``groups``: names by id, for engines that write names.

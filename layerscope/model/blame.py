@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.model.level import Role
 
@@ -20,8 +21,7 @@ class BlameEvent(StrEnum):
     RECREATED = "recreated"
 
 
-@dataclass(frozen=True, slots=True)
-class BlameStep:
+class BlameStep(Struct, frozen=True):
     """One level that did something to the path.
 
     ``fields`` names what differs from the copy before (``content mode uid gid mtime target rdev xattr:NAME type``).
@@ -38,8 +38,7 @@ class BlameStep:
     sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(Struct, frozen=True):
     """A path's life, base first. ``paid_bytes`` are the bytes of every stored copy, seen or not."""
 
     path: str

@@ -6,7 +6,7 @@ of. It is level 0 here. Times count snapshots of the pool, not seconds. Blocks a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID
 
@@ -14,8 +14,7 @@ BASE_LEVEL = 0
 BASE_ROLE = "base"
 
 
-@dataclass(frozen=True, slots=True)
-class ThinLevel:
+class ThinLevel(Struct, frozen=True):
     """One level of a stack as a thin device; numbers are None where the device or its map isn't known as a whole.
 
     ``own`` blocks lie elsewhere than the parent's: ``copied`` ones which the parent maps, too, and ``new`` ones which
@@ -45,8 +44,7 @@ class ThinLevel:
         return None if self.copied is None or self.new is None else self.copied + self.new
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRun:
+class BlockRun(Struct, frozen=True):
     """``length`` virtual blocks from ``virtual`` on, at ``data`` and behind it in the pool, written at ``time``.
 
     ``owner`` is the level that wrote them (None: it isn't known, only that the device inherited them); ``inherited``
@@ -64,8 +62,7 @@ class BlockRun:
     as_of: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PoolFacts:
+class PoolFacts(Struct, frozen=True):
     """The pool as a whole; ``allocated`` data blocks are mapped by some device."""
 
     block_bytes: int
@@ -76,8 +73,7 @@ class PoolFacts:
     needs_check: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceBlocks:
+class DeviceBlocks(Struct, frozen=True):
     """The block map of a stack's top device. ``levels`` top first, the base device last; ``runs`` by virtual block."""
 
     pool: PoolFacts
@@ -90,8 +86,7 @@ class DeviceBlocks:
         return self.levels[0]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockStep:
+class BlockStep(Struct, frozen=True):
     """What one level maps a virtual block to: ``data`` None if it doesn't map it, or nothing is known of it.
 
     ``note``: ``written here``, ``same block`` (as the device that is read), ``older copy``, ``not mapped`` or
@@ -108,8 +103,7 @@ class BlockStep:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockUse:
+class BlockUse(Struct, frozen=True):
     """What a device's file system keeps in a block: ``kind`` in words; ``path`` in the view, with a leading slash.
 
     ``path`` is None for the file system's own blocks. Files beside the layer's (``in_layer`` false) are in no view:
@@ -121,8 +115,7 @@ class BlockUse:
     in_layer: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRead:
+class BlockRead(Struct, frozen=True):
     """How one virtual block is read: ``steps`` from the device itself down to the base.
 
     ``data`` and ``data_offset`` (bytes) say where it lies in the pool's data, None if it isn't mapped: then it reads as

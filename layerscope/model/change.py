@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class ChangeKind(StrEnum):
@@ -26,8 +27,7 @@ class Reason(StrEnum):
     ANCESTOR = "ancestor"
 
 
-@dataclass(slots=True)
-class Change:
+class Change(Struct):
     """One changed path, relative to the view's root, no leading slash.
 
     ``size`` and ``size_below`` are apparent bytes after and before (None where the path is absent or a directory);

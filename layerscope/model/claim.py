@@ -7,8 +7,9 @@ directory holds beside them is claimed by nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class Category(StrEnum):
@@ -36,8 +37,7 @@ class Category(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Claim:
+class Claim(Struct, frozen=True, eq=False):
     """One owner's claim. All places that share a claim object are one entry of the ledger.
 
     ``path`` is where it is told, relative to the root; ``reason`` names what makes the claim. Of several claims on one
@@ -56,8 +56,7 @@ class Claim:
     committed: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Place(Struct, frozen=True, eq=False):
     """What is claimed at one path, and below.
 
     ``whole``: everything below belongs to ``claim``. Else the entries of the directory are looked up in ``names``, then

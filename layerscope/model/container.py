@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID
 from layerscope.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A volume, bind or tmpfs of a container. ``source`` is a path on the host that ran it ("" if none)."""
 
     type: str
@@ -21,8 +21,7 @@ class Mount:
     rw: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """One container of a store.
 
     ``name`` has no leading slash ("" if its record is unreadable). ``image`` is the name as typed, ``image_id`` what

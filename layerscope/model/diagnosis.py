@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.model.problem import Problem, Severity
 
@@ -25,8 +26,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True):
     """One damaged or inconsistent thing.
 
     ``rule`` names the kind of damage. ``docker`` says what docker does with it, ``readable`` what can be read all the

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class DiskShare:
+class DiskShare(Struct, frozen=True):
     """Bytes on disk of one level of whole trees; None where it isn't told.
 
     ``referenced``: all that its tree reaches, shared with other levels or not. ``exclusive``: what it alone holds.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.subject import ContainerUsage, ImageUsage
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeUsage:
+class VolumeUsage(Struct, frozen=True):
     """A volume, the number of containers that mount it, and its apparent bytes (None: they can't be read)."""
 
     name: str
@@ -16,8 +15,7 @@ class VolumeUsage:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheUsage:
+class CacheUsage(Struct, frozen=True):
     """A record of the build cache. Times are nanoseconds since 1970, ``size`` in bytes; None where unknown."""
 
     id: str
@@ -29,8 +27,7 @@ class CacheUsage:
     shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
+class DiskUsage(Struct, frozen=True):
     """Everything, in docker's order: newest first, volumes by name, the build cache by its last use, oldest first.
 
     ``image_digits``: with how many the client of that engine shows an image's whole size.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID
 
@@ -43,8 +44,7 @@ class EntryState(StrEnum):
     OPAQUE = "opaque"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One path of a merged view, or one hidden copy of it.
 
     ``path`` is relative to the view's root, no leading slash. ``level`` counts from 1 (base) and is the level whose

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.entry import Entry, EntryState
@@ -14,8 +15,7 @@ FoundRow = tuple[str, os.stat_result, str | None]
 """Name, ``lstat`` and, of a symlink, the target."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is looked for; every condition that is given must hold.
 
     ``select`` gets the path of a directory (no leading slash) and the names in it, and gives those that fit. ``types``
@@ -37,8 +37,7 @@ class Wanted:
     visible: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FoundEntry:
+class FoundEntry(Struct, frozen=True):
     """One stored copy that was looked for.
 
     ``ref`` is ready for ``cat`` and ``extract``: a thing whose stack has the copy, cut at its level, and the path;

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from layerscope.model.digest import CacheID
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOver:
+class HandedOver(Struct, frozen=True):
     """What drivers keep outside of the root, as the user has handed it over: paths on the user's own disk.
 
     ``thin_metadata``: the metadata of a thin pool, a copy of it, or what ``thin_dump`` prints; ``thin_data`` its data.
@@ -24,8 +25,7 @@ class HandedOver:
 
     def given(self) -> dict[str, object]:
         """What there is, by name."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 NOTHING_HANDED_OVER = HandedOver()

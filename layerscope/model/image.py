@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID
 from layerscope.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
+class HistoryRow(Struct, frozen=True):
     """One line of an image's history, joined to its layer.
 
     ``size`` is the layer's recorded size in bytes (0 for an empty layer, None where unknown); ``level`` counts
@@ -30,8 +30,7 @@ class HistoryRow:
     cache_id: CacheID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One read-only layer of the store: the join of its names, its recorded size and where its files lie.
 
     ``size`` is the recorded number of bytes, None where the record is missing or damaged. ``cache_id`` is None where
@@ -47,8 +46,7 @@ class Layer:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformManifest:
+class PlatformManifest(Struct, frozen=True):
     """One manifest of an image in a content store: that of a platform, or an attestation about one.
 
     ``platform`` is ``os/architecture[/variant]``, "" where nothing tells. ``attests`` is the digest of the manifest
@@ -66,8 +64,7 @@ class PlatformManifest:
     unpacked_size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """One image of a store.
 
     ``diff_ids`` and ``chain_ids`` are base first; ``history`` oldest first. ``size`` is the sum of the recorded sizes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.claim import Category
 from layerscope.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerClass:
+class LedgerClass(Struct, frozen=True):
     """The sums of one class: bytes on disk, apparent bytes, and the number of names."""
 
     category: Category
@@ -23,8 +23,7 @@ Inode = int
 """Device and inode number in one: ``device << 64 | inode``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """An inode with names in several entries, or outside: ``seen`` of its ``nlink`` names are in this entry."""
 
     seen: int
@@ -33,8 +32,7 @@ class Link:
     apparent: int
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(Struct, frozen=True):
     """One owner's part. ``disk`` is what du counts (blocks of 512 bytes), ``apparent`` the sum of all sizes.
 
     ``disk`` holds each inode once: one that other entries have too is with the first of them, and is told in ``links``
@@ -56,8 +54,7 @@ class LedgerEntry:
     links: Mapping[Inode, Link]
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """A whole root. ``entries`` are the largest first, then by path; ``classes`` likewise.
 
     ``vanished``: names that were listed and gone when looked at. ``shares_extents``: files may share blocks here

@@ -6,8 +6,9 @@ writable layer on top. Source: moby daemon/graphdriver/overlay2/overlay.go; ``lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID, DiffID
 
@@ -27,8 +28,7 @@ class LayerKind(StrEnum):
     SNAPSHOT = "snapshot"
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """One level of a stack.
 
     ``path`` is where its files lie, relative to the root (None if unknown); ``size`` its recorded bytes (None if not
@@ -45,8 +45,7 @@ class Level:
     created_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LevelCounts:
+class LevelCounts(Struct, frozen=True):
     """What one level does to those below it: paths by kind, and the bytes it stores.
 
     ``added`` new paths; ``modified`` copies with other content; ``metadata`` copies whose content is the same;

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID, DiffID
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """One claim on a thing of the root.
 
     ``kind`` is one of ``image container init build-cache volume log plugin record temporary orphan``. ``temporary``: a

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class ThingKind(StrEnum):
@@ -20,8 +21,7 @@ class ThingKind(StrEnum):
     LOG = "log"
 
 
-@dataclass(frozen=True, slots=True)
-class Thing:
+class Thing(Struct, frozen=True):
     """One thing that may go. ``id`` is the engine's own name for it, or a path for what no engine knows."""
 
     kind: ThingKind
@@ -32,8 +32,7 @@ Need = frozenset[Thing]
 """Things that must all go before something does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removable:
+class Removable(Struct, frozen=True):
     """Everything that may go, and what it takes with it.
 
     ``names``: what each thing is called; ``commands``: how it is removed, "" where no command does that; ``running``:
@@ -57,8 +56,7 @@ class Removable:
     dependents: Mapping[Thing, Need] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """A part of what was asked for that stays: its path, its bytes on disk, and what keeps it."""
 
     path: str
@@ -66,8 +64,7 @@ class Kept:
     because: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One thing and the bytes on disk that come back if it alone goes."""
 
     thing: Thing
@@ -76,8 +73,7 @@ class Candidate:
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reclaim:
+class Reclaim(Struct, frozen=True):
     """The answer. ``bound`` is the least that any choice could free that frees enough (None: none was wanted).
 
     ``exact``: no choice that frees enough frees less than this one. ``at_most``: files may share blocks, so less may

@@ -9,8 +9,9 @@ PATH begins with ``/`` and starts at the first ``:/`` (no reference can hold one
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 
@@ -18,8 +19,7 @@ SubjectKind = Literal["image", "container"]
 _CUT = re.compile(r"(.*)@([0-9]{1,6})", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(Struct, frozen=True):
     """A parsed REF. ``kind``, ``cut`` and ``path`` are None where none was given; ``path`` keeps its leading slash."""
 
     name: str

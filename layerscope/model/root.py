@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
+class Daemon(Struct, frozen=True):
     """Whether an engine holds the root now (None: can't be told), and how that is known."""
 
     held: bool | None
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class RootSummary:
+class RootSummary(Struct, frozen=True):
     """A root in a few lines: the answer of ``info``.
 
     ``unseen`` says in plain words what this user can't see here; ``features`` what the root uses. Of a containerd

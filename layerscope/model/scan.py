@@ -8,9 +8,10 @@ are stored; the order of everything is fixed, so that two scans can be compared 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from layerscope.model.problem import Problem
 
@@ -75,8 +76,7 @@ class ScanRow(NamedTuple):
         return self.directory + b"/" + self.name if self.directory else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class ScanHeader:
+class ScanHeader(Struct, frozen=True):
     """Where and when a scan was made. ``total_disk`` is the ledger's, in bytes; None where there is no ledger."""
 
     host: str
@@ -90,8 +90,7 @@ class ScanHeader:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScanEntry:
+class ScanEntry(Struct, frozen=True):
     """One entry of the ledger: bytes on disk and apparent, and the number of names."""
 
     subject: ScanSubject
@@ -106,8 +105,7 @@ ROOT = "root"
 LAYER = "layer"
 
 
-@dataclass(frozen=True, slots=True)
-class ScanTree:
+class ScanTree(Struct, frozen=True):
     """One tree of rows.
 
     ``id`` of a layer: its chain ID; a container's ID for what the container has written (with ``-init`` for the layer
@@ -141,8 +139,7 @@ class ScanTree:
         return self.kind == ROOT or self.role == "rw"
 
 
-@dataclass(frozen=True, slots=True)
-class ScanEnd:
+class ScanEnd(Struct, frozen=True):
     """What was scanned: trees, rows, entries that vanished meanwhile, directories that could not be listed."""
 
     trees: int
@@ -151,8 +148,7 @@ class ScanEnd:
     unreadable: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScanSummary:
+class ScanSummary(Struct, frozen=True):
     """A scan that was made, without its rows."""
 
     header: ScanHeader

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.model.scan import ScanHeader, ScanSubject, ScanTree
 
@@ -19,8 +20,7 @@ class Growth(StrEnum):
     CHANGED = "changed"
 
 
-@dataclass(frozen=True, slots=True)
-class SumGrowth:
+class SumGrowth(Struct, frozen=True):
     """Bytes on disk of a class, or of an owner, in both ledgers. ``kind`` and ``owner`` are "" for a class."""
 
     kind: str
@@ -35,8 +35,7 @@ class SumGrowth:
         return self.new_disk - self.old_disk
 
 
-@dataclass(frozen=True, slots=True)
-class LayerGrowth:
+class LayerGrowth(Struct, frozen=True):
     """A layer that only one scan has, with its number of entries and their bytes on disk."""
 
     growth: Growth
@@ -46,8 +45,7 @@ class LayerGrowth:
     disk: int
 
 
-@dataclass(frozen=True, slots=True)
-class PathGrowth:
+class PathGrowth(Struct, frozen=True):
     """A path that differs. What a scan doesn't have is None there.
 
     ``path`` is below the root, or below the store's other half; ``inside`` that in the layer, with a leading slash,
@@ -71,8 +69,7 @@ class PathGrowth:
         return (self.new_disk or 0) - (self.old_disk or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class GrowthCount:
+class GrowthCount(Struct, frozen=True):
     """How many paths have become so, and the bytes by which they grew in all."""
 
     growth: Growth
@@ -80,8 +77,7 @@ class GrowthCount:
     grown_disk: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScanDifference:
+class ScanDifference(Struct, frozen=True):
     """What differs between two scans.
 
     ``classes`` and ``owners`` are those whose bytes differ, and layers that came or went, by how much it is, the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.container import Container
 from layerscope.model.disk_share import DiskShare
@@ -10,8 +10,7 @@ from layerscope.model.image import Image
 from layerscope.model.level import Level, LevelCounts
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUsage:
+class ImageUsage(Struct, frozen=True):
     """An image with its place among the others, in bytes, as ``docker system df -v`` counts.
 
     ``shared_size`` and ``unique_size`` are None where a size is unknown, or the image isn't one that docker lists.
@@ -27,8 +26,7 @@ class ImageUsage:
     intermediate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerUsage:
+class ContainerUsage(Struct, frozen=True):
     """A container with docker's two sizes in bytes: its writable layer, and that plus its image's layers.
 
     None where it was not measured or can't be (contents missing).
@@ -39,8 +37,7 @@ class ContainerUsage:
     size_root_fs: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StackLevel:
+class StackLevel(Struct, frozen=True):
     """A level with what it holds. ``size`` is the recorded size, or the measured one where there is no record.
 
     ``disk``: what the file system below says that it takes; None where that can't tell, or wasn't asked.
@@ -52,8 +49,7 @@ class StackLevel:
     disk: DiskShare | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What a REF names: exactly one of ``image`` and ``container`` is set.
 
     ``cut`` is the number of levels that count (None: all); ``path`` that of the REF, with its leading slash, or None.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One difference between what is recorded and what is there.
 
     ``path`` begins with a slash where it is a path in the layer, else it is one below the root. ``subject`` is what
@@ -28,8 +27,7 @@ class Finding:
         return f"{self.subject}: {told}" if told else self.subject
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The check of one layer (``image``: of an image's own record, which only is told of where it is wrong).
 
     ``ok`` is None where nothing could be compared; ``skipped`` says why. ``computed`` is the digest of the layer's tar

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Struct, frozen=True):
     """One volume of a store.
 
     ``path`` is where its files lie, relative to the root (None if they don't lie in it: another driver's volume);

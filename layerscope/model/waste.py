@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Cause(StrEnum):
@@ -21,8 +22,7 @@ class Cause(StrEnum):
     SAME_CONTENT = "same-content"
 
 
-@dataclass(frozen=True, slots=True)
-class WasteItem:
+class WasteItem(Struct, frozen=True):
     """One wasted copy: ``path`` (no leading slash) as level ``level`` stores it, ``bytes`` apparent.
 
     ``hidden_by`` is the nearest level above that hides it; None for SAME_CONTENT, where ``same_as`` is the copy that is
@@ -43,8 +43,7 @@ class WasteItem:
     same_in: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CauseTotal:
+class CauseTotal(Struct, frozen=True):
     """All items of one cause: their bytes and how many."""
 
     cause: Cause
@@ -52,8 +51,7 @@ class CauseTotal:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class LevelWaste:
+class LevelWaste(Struct, frozen=True):
     """What one level stores (each inode once), and how much of that is wasted, in apparent bytes."""
 
     level: int
@@ -62,8 +60,7 @@ class LevelWaste:
     created_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DiveScore:
+class DiveScore(Struct, frozen=True):
     """The same stack judged by dive's rule: paths instead of bytes in view, opaque directories not known.
 
     ``efficiency`` is the smallest copies' bytes through all copies'; ``wasted_bytes`` counts **all** copies of a path
@@ -77,8 +74,7 @@ class DiveScore:
     wasted_user_percent: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Waste:
+class Waste(Struct, frozen=True):
     """What a stack stores and what of it is in view, in apparent bytes; each inode of a level counts once.
 
     ``paid_bytes`` are stored in all levels, ``visible_bytes`` of them are seen in the view, the rest is hidden.
@@ -104,8 +100,7 @@ class Waste:
         return self.paid_bytes - self.visible_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RuleResult:
+class RuleResult(Struct, frozen=True):
     """One rule of a pipeline: what it limits, the limit, the value found, and whether that keeps to it."""
 
     rule: str

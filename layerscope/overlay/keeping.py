@@ -17,9 +17,10 @@ import errno
 import os
 import stat as modes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
+
+from msgspec.structs import replace
 
 from layerscope.formats.override_stat import (
     OVERRIDE,

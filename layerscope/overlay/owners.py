@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
+
+from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
 from layerscope.formats.override_stat import (
@@ -32,8 +33,7 @@ KEPT_XATTRS = ("security.capability",)
 """The attributes that are kept beside a file that can't carry them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owners:
+class Owners(Struct, frozen=True):
     """What is kept beside one layer, and the ids of the lab's user, which mean root; None: all ids mean themselves.
 
     ``attribute`` is what owner and mode are kept in.

@@ -10,8 +10,10 @@ import errno
 import os
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.formats.whiteout import TRUSTED, USER, Dialect
 from layerscope.model.level import LayerKind
@@ -30,8 +32,7 @@ _STATS_AT_ONCE = 2048
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
-@dataclass(frozen=True, slots=True)
-class ViewLevel:
+class ViewLevel(Struct, frozen=True):
     """One level as the view needs it: its number (from 1, the base), the top of its tree, what that tree is.
 
     ``key`` names the layer's directory: levels of two views with the same key hold the same files. A diff is laid over
@@ -50,8 +51,7 @@ class ViewLevel:
     data_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A resolved path: an entry ``name`` of ``directory``; name "" is the directory itself."""
 
     directory: MergedDirectory

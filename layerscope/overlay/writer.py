@@ -6,8 +6,9 @@ import errno
 import os
 import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
@@ -19,8 +20,7 @@ from layerscope.overlay.upper import Upper
 from layerscope.overlay.view import MergedView, ViewLevel
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(Struct, frozen=True):
     """The mount options that change what is written, as the kernel names them."""
 
     redirect_dir: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 from layerscope.services.copies import Cancelled, Stopped, never
@@ -16,8 +17,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\(\\|n|t|r)")
 _CHARACTERS = {"\\": b"\\", "n": b"\n", "t": b"\t", "r": b"\r"}
 
 
-@dataclass(frozen=True, slots=True)
-class Needle:
+class Needle(Struct, frozen=True):
     """What is looked for: the bytes ``wanted``, in which with ``any_case`` lower-case letters mean either case."""
 
     text: str

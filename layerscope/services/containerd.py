@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import LayerscopeError
 from layerscope.hostfs import Directory
@@ -14,8 +16,7 @@ from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.detect import Detection, choose_driver, detect
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """What is shown of a root: the directory whose records are read, and the store (None: it is no containerd store).
 
     Of a containerd root that is the other half of a docker root beside it, that docker root.

@@ -10,8 +10,10 @@ import heapq
 import os
 import stat as modes
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.analysis.blame import ContentReader, Sight, sightings, stored_bytes
 from layerscope.errors import LayerscopeError
@@ -46,8 +48,7 @@ class OwnEntry(NamedTuple):
     whiteout: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OwnEntries:
+class OwnEntries(Struct, frozen=True):
     """What one level itself stores in a directory: how many names, how many of them whiteouts, and the first ones."""
 
     count: int
@@ -55,8 +56,7 @@ class OwnEntries:
     first: tuple[OwnEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """One stored copy of ``path`` (in the view, no leading slash).
 
     ``place`` is where it lies, relative to the root ("" if unknown); ``target`` that of a symlink; ``xattrs`` all that
@@ -70,7 +70,7 @@ class Copy:
     target: str | None
     xattrs: Mapping[str, bytes]
     opaque: bool
-    sight: Sight = field(repr=False, compare=False)
+    sight: Sight
 
     @property
     def type(self) -> str:
@@ -101,8 +101,7 @@ class Copy:
             return self.sight.directory.open(self.sight.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What one level did to the path. ``copy`` is None where it took the path away.
 
     ``event`` is None for a directory that was copied up only for what is in it. ``fields`` says what differs from the
@@ -116,8 +115,7 @@ class Step:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """What happened to a path in a stack of ``levels`` levels; ``steps`` are those that did something, top first."""
 
     path: str
@@ -229,8 +227,7 @@ def _sha256_of(file: BinaryIO, stopped: Stopped) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One fact in which two copies differ, as texts; "" where one lacks it."""
 
     name: str

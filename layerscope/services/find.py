@@ -6,7 +6,8 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from layerscope.analysis.find import Hit, Run, find_runs
 from layerscope.analysis.hard_links import HardLinks

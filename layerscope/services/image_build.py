@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
+
+from msgspec.structs import replace
 
 from layerscope.errors import RootError, UsageError
 from layerscope.formats.dockerfile import MOST_BYTES, parse_dockerfile

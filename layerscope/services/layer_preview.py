@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -26,8 +27,7 @@ from layerscope.services.session import Session
 _STEP_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where the new layer would go: on the image's ``levels`` (base first), as level ``number``, and what the
     container has changed, as docker's diff lists it."""
 
@@ -36,8 +36,7 @@ class Place:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NewLayer:
+class NewLayer(Struct, frozen=True):
     """The layer itself. ``size`` is docker's, ``tar_bytes`` the length of its tar, ``members`` what is in that.
 
     ``diff_id`` is None where nothing has changed: then a commit adds no layer.

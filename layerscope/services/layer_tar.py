@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from layerscope.errors import CommitError, CorruptError, PermissionDenied, RootError, UsageError
 from layerscope.formats.engine_rules import EngineRules, rules_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from layerscope.analysis.hard_links import HardLinks
 from layerscope.model.entry import Entry

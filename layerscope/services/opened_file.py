@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.subject import Subject
 from layerscope.overlay import MergedView
@@ -15,8 +15,7 @@ from layerscope.services.text_diff import is_binary
 _FIRST_CHUNKS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedFile:
+class OpenedFile(Struct, frozen=True):
     """Close it when it is no longer looked at. ``binary``: its beginning is no text."""
 
     pages: FilePages

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from layerscope.drivers import DRIVERS, SHARED_DRIVERS, SNAPSHOTTERS, DriverFactory, HandedOver, TakesMoreRoots
 from layerscope.errors import LayerscopeError, RootError, UsageError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from layerscope.analysis.owners import owners as owners_by_records
 from layerscope.model.claim import Category

@@ -12,7 +12,8 @@ Sources: containers/common libimage runtime.go ``lookupImageInLocalStorage``; se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from layerscope.errors import UsageError
 from layerscope.model.container import Container

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from layerscope.analysis.scan_rows import ScanTally, layer_rows
 from layerscope.drivers import Driver, Elsewhere, MixedKinds

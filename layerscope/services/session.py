@@ -8,10 +8,11 @@ few questions need is imported when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+
+from msgspec.structs import replace
 
 from layerscope.errors import UnsupportedError, UsageError
 from layerscope.hostfs import Directory

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from layerscope.drivers import TellsSources
 from layerscope.formats.escape import escape
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 _WALKED_DIRECTORIES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """The root's path, what was detected there, what this user may see, and the prefix whose marks count."""
 
     path: Path

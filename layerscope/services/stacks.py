@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.drivers import RecordsLower
 from layerscope.model.digest import CacheID, ChainID, hex_of
@@ -15,8 +17,7 @@ from layerscope.overlay import MergedView
 from layerscope.services.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class SearchedStack:
+class SearchedStack(Struct, frozen=True):
     """One thing that is looked through; ``ref`` names it for other verbs, "" if they can't be told of it."""
 
     ref: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from layerscope.analysis.line_diff import Block, line_blocks
 from layerscope.services.copies import Cancelled, Copy, Stopped, never
@@ -45,8 +46,7 @@ class DiffLine(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TextDiff:
+class TextDiff(Struct, frozen=True):
     """Two texts, compared. ``blocks`` cover both from beginning to end."""
 
     old: Sequence[bytes]
@@ -129,8 +129,7 @@ def _hunks(blocks: Sequence[Block], context: int) -> Iterator[list[Block]]:
         yield hunk
 
 
-@dataclass(frozen=True, slots=True)
-class ByteDiff:
+class ByteDiff(Struct, frozen=True):
     """Two files that aren't compared as texts, and ``why`` not.
 
     ``first`` is the offset of the first byte that differs (the shorter one's size, if it is the beginning of the

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from layerscope.analysis.verify.layer import LayerRecord, Part, check_content, check_metadata
 from layerscope.analysis.verify.metadata import Rules
@@ -30,8 +32,7 @@ from layerscope.stores.docker.store import DockerStore
 _KILLED = Part(damaged="the process that checked it was killed")
 
 
-@dataclass(slots=True)
-class _Planned:
+class _Planned(Struct):
     """A layer to check: what is known before, and the parts that are still to come."""
 
     verdict: Verdict

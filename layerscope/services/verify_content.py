@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from layerscope.analysis.verify.blob import BlobRecord, check_blob, check_snapshot
 from layerscope.analysis.verify.layer import Part
@@ -23,8 +25,7 @@ from layerscope.stores.containerd.store import ContainerdStore
 _NO_BLOB = "its compressed tar isn't kept here, and nothing else tells what it held"
 
 
-@dataclass(slots=True)
-class _Planned:
+class _Planned(Struct):
     """A layer, or a blob that is none, whose part is still to come."""
 
     verdict: Verdict

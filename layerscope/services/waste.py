@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from layerscope.analysis.remedy import remedy
 from layerscope.analysis.waste import WasteReport, measure_waste

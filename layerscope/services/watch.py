@@ -10,7 +10,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.level import Level, Role
 from layerscope.services.session import Session
@@ -24,8 +25,7 @@ _RETRY_SECONDS = 1.0
 _RECORD_FILES = frozenset({"config.v2.json", "hostconfig.json", "repositories.json"})
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What has changed: whether records did; paths in the container's view (no leading slash); their directories."""
 
     records: bool
@@ -33,8 +33,7 @@ class Moved:
     folders: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Folders:
+class _Folders(Struct, frozen=True):
     """Host paths of watched directories: of records, of their parents' kind, and of the layer by their path in it."""
 
     records: frozenset[str]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.owner_map import OwnerMap
@@ -67,8 +68,7 @@ class Store(Protocol):
         """The engine's own records of an image or container, joined, read anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
+class StoreFacts(Struct, frozen=True):
     """What a store tells of its root as a whole.
 
     ``engine`` says in one line which engine wrote it. ``other_root`` is the path of the half that isn't the opened

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Place
@@ -12,8 +13,7 @@ from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Removable
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedTree:
+class ClaimedTree(Struct, frozen=True):
     """A directory with everything that is claimed in it. ``path`` is where it lies on the host."""
 
     directory: Directory

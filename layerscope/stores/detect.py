@@ -14,10 +14,11 @@ import re
 import stat as modes
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import PermissionDenied, RootError, UnsupportedError, UsageError
 from layerscope.hostfs import Directory
@@ -38,8 +39,7 @@ _LAYOUT = ("index.json", "manifest.json", "oci-layout")
 _MANAGED = "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db"
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Struct, frozen=True):
     """One driver's images and containers: how many records there are of each, readable or not."""
 
     driver: str
@@ -47,8 +47,7 @@ class World:
     containers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(Struct, frozen=True):
     """What was found in one directory.
 
     ``worlds``: graph drivers with records, the default one first; :meth:`joined` adds others. ``remapped``: names of

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.formats.passwd import home_of, user_names
 from layerscope.formats.subordinate_ids import subordinate_ranges
@@ -27,8 +28,7 @@ _MOST_ABOVE = 64
 _MOST_LOOKED_AT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class RootOwners:
+class RootOwners(Struct, frozen=True):
     """How owners are mapped in a root (None: as they are on disk), and what is told of that ("" if nothing is)."""
 
     map: OwnerMap | None

@@ -7,9 +7,10 @@ is never the only difference. All signs are one cell wide unless said otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from layerscope.model.entry import EntryState
 
@@ -27,8 +28,7 @@ class Mark(StrEnum):
     HIDDEN = "hidden"
 
 
-@dataclass(frozen=True, slots=True)
-class MarkLook:
+class MarkLook(Struct, frozen=True):
     """How a mark is drawn: the theme colours of its sign and of the name, whether the name is struck through."""
 
     color: str
@@ -74,8 +74,7 @@ def mark_of(state: EntryState | None, *, hidden: bool = False, changes_within: b
     return Mark.WITHIN if changes_within and plain else mark
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(Struct, frozen=True):
     """One set of signs. ``guide_*`` are two cells wide, ``bar_parts`` eighths of a cell from nothing to seven."""
 
     ascii_only: bool

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import UsageError
 from layerscope.model.problem import Problem, Severity
@@ -31,8 +33,7 @@ _MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
 _MAX_KEYS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One action and the keys that start it.
 
     ``where`` is the widget or screen that handles ``action``: app, screen (every mode), list, tree, view (modes with

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App, ReturnType
@@ -54,8 +54,7 @@ def _style(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """Theme and signs of this moment. ``no_color``: Textual turns all colours to greys, so attributes must do more."""
 
     palette: Palette

@@ -16,10 +16,11 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from layerscope.errors import LayerscopeError, UsageError
 from layerscope.model.problem import Problem, Severity
@@ -48,8 +49,7 @@ _MAX_USER_THEMES = 100
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
+class Palette(Struct, frozen=True):
     """One theme: ``colors`` by the names of COLOR_NAMES, ``ramp`` base first, all as ``#rrggbb``."""
 
     name: str

@@ -8,10 +8,10 @@ import socket
 import tarfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from layerscope.errors import CommitError, PermissionDenied
 from layerscope.formats.engine_rules import rules_of

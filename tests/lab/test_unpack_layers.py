@@ -9,12 +9,12 @@ import stat as modes
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lab import golden
 from lab.facts import Fact, facts
+from msgspec.structs import replace
 
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.override_stat import OVERRIDE_STAT

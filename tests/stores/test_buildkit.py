@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.units import human_size
@@ -217,7 +217,7 @@ def test_one_damaged_field_costs_that_field() -> None:
     assert "record 'n8s0afe0u32x0a99t2im0nwuk', field 'cache.description'" in problem.what
     assert found.complete
     expected = {record.id: record for record in claims().records}
-    expected["n8s0afe0u32x0a99t2im0nwuk"] = dataclasses.replace(expected["n8s0afe0u32x0a99t2im0nwuk"], description="")
+    expected["n8s0afe0u32x0a99t2im0nwuk"] = replace(expected["n8s0afe0u32x0a99t2im0nwuk"], description="")
     assert {record.id: record for record in found.records} == expected
 
 

@@ -6,11 +6,11 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from layerscope import open_root
 from layerscope.services import Session

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import pytest
+from msgspec.structs import asdict
 from rich.cells import cell_len
 
 from layerscope.model.entry import EntryState
@@ -27,14 +27,13 @@ from layerscope.tui.theme import COLOR_NAMES
 def signs(glyphs: Glyphs) -> dict[str, str]:
     """Every sign by name."""
     found: dict[str, str] = {}
-    for field in dataclasses.fields(glyphs):
-        value = getattr(glyphs, field.name)
+    for name, value in asdict(glyphs).items():
         if isinstance(value, Mapping):
-            found |= {f"{field.name}.{key}": sign for key, sign in value.items()}
+            found |= {f"{name}.{key}": sign for key, sign in value.items()}
         elif isinstance(value, tuple):
-            found |= {f"{field.name}.{number}": sign for number, sign in enumerate(value)}
+            found |= {f"{name}.{number}": sign for number, sign in enumerate(value)}
         elif isinstance(value, str):
-            found[field.name] = value
+            found[name] = value
     return found
 
 

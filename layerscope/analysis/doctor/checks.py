@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import stat as modes
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.analysis.doctor.evidence import Evidence, Sign
 from layerscope.errors import CorruptError
@@ -23,8 +24,7 @@ _BLOCK = 512
 _TEMPORARY = re.compile(r"\.tmp-.+|tmproot.*")
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One kind of damage, how it is recognised, and what is to be said of it."""
 
     rule: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from layerscope.drivers import Driver
 from layerscope.hostfs import Directory
@@ -15,8 +16,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.model.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """A docker root. ``driver`` is None where its files can't be read. ``held``: whether a daemon has it now.
 
     ``unclaimed`` are the layers' directories that no record names, ``unfinished`` those of them that an engine may be
@@ -45,8 +45,7 @@ class Evidence:
         return f"image/{self.driver_name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(Struct, frozen=True):
     """What a rule recognised. ``repair`` and ``severity`` stand for the rule's own where they are set."""
 
     path: str

@@ -9,7 +9,8 @@ daemon/graphdriver/overlay2/overlay.go; moby issues 35747, 36304, 38344, 42456, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.diagnosis import Outcome
 from layerscope.model.problem import Problem
@@ -20,8 +21,7 @@ _HOMES = "overlay2|overlay|fuse-overlayfs|aufs/diff|btrfs/subvolumes|vfs/dir"
 _RECORDS = re.compile(r"^image/[^/]+/")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """One kind of damage; ``place`` matches a whole path, ``R`` being the driver's records; ``word`` what is said."""
 
     rule: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from layerscope.analysis.ledger.kept import KeptSums
 from layerscope.hostfs.measure import Marks, Sums
@@ -15,8 +16,7 @@ _BLOCK = 512
 _TOLD = 20
 
 
-@dataclass(slots=True, eq=False)
-class Account:
+class Account(Struct, eq=False):
     """What was counted for one claim. Bytes of inodes with names elsewhere are in ``links`` only, until they are paid.
 
     ``prefix`` stands before the paths of the tree that it is in. ``file_bytes`` and ``symlink_bytes`` are the apparent

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from layerscope.hostfs.measure import FOLDER_END, STAMP_BYTES, Check, Marks, Task, Verdict
 from layerscope.model.ledger import Inode
@@ -26,8 +27,7 @@ Outside = frozenset[tuple[Inode, int, int]]
 """Inodes with names elsewhere: each with the names that were seen and the link count."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerIdentity:
+class LayerIdentity(Struct, frozen=True):
     """Which directory it was: its path below the root, and what the file system says of it (change time in ns)."""
 
     path: str
@@ -36,8 +36,7 @@ class LayerIdentity:
     changed: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptSums:
+class KeptSums(Struct, frozen=True):
     """The sums of a layer without its own directory, in bytes, as in an account; with the marks of its directories."""
 
     disk: int
@@ -64,8 +63,7 @@ class KeptLayers(Protocol):
         """Keep what :meth:`outside` gives."""
 
 
-@dataclass(slots=True, eq=False)
-class Layer:
+class Layer(Struct, eq=False):
     """A committed layer in this run: being checked, or being measured.
 
     ``task`` measures it. ``kept`` is what was known of it, None once that is out of the question.

@@ -9,8 +9,10 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.analysis.verify.added import check_added
 from layerscope.analysis.verify.findings import Findings, said
@@ -29,8 +31,7 @@ _PIECE = 1 << 20
 _SLACK = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRecord:
+class BlobRecord(Struct, frozen=True):
     """One blob: ``open_blob`` gives its file, which lies at ``path`` (as problems tell it). ``digest`` is its name.
 
     ``size``: its bytes by its record; None if nothing tells. A file that is far longer isn't read: there is no end to

@@ -10,9 +10,9 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from fastcrc import crc64
+from msgspec import Struct
 
 from layerscope.analysis.verify.findings import Findings
 from layerscope.analysis.verify.places import Place, Places
@@ -30,8 +30,7 @@ _TOLD_EVERY = 8 << 20
 Entries = Iterable[Segment | FileEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(Struct, frozen=True):
     """``computed``: None if the tar can't be rebuilt. ``size_bytes`` of it were hashed.
 
     ``differ``: files whose checksum isn't the recorded one, if that was asked for. ``lost``: the tar had content that

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from layerscope.analysis.verify.added import check_added, check_tree
 from layerscope.analysis.verify.content import FileReader, hash_layer, holds_sparse_files, name_changed_files
@@ -24,8 +25,7 @@ SPARSE = "its tar held a sparse file, which can't be rebuilt from the record; ev
 LOST = "its tar held a file with the name of a whiteout, whose bytes no engine keeps"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRecord:
+class LayerRecord(Struct, frozen=True):
     """A layer that can be checked: ``open_record`` gives its tar-split, which lies at ``path`` below the root."""
 
     diff_id: DiffID | None
@@ -36,8 +36,7 @@ class LayerRecord:
     below: LayerDirectory | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What one half found. ``damaged`` says why the record can't be used, "" if it can; ``denied``: see Findings."""
 
     findings: tuple[Finding, ...] = ()

@@ -23,7 +23,8 @@ import errno
 import os
 import stat as modes
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.names import RecordedNames
@@ -52,8 +53,7 @@ KIND_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How a layer's directory is to be read.
 
     ``kind`` and ``dialect`` are the driver's. ``owners`` can be compared; ``whiteout_owners``: those of whiteouts, too,

@@ -11,7 +11,8 @@ import errno
 import os
 import posixpath
 import stat as modes
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.tree import LayerDirectory
 
@@ -20,8 +21,7 @@ _KEPT = 1024
 _LONGEST = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A directory of the layer. ``path`` is the real one, without symlinks; "" is the top, where ``above`` is None."""
 
     directory: LayerDirectory

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.cli.render.docker_form import size
 from layerscope.cli.render.marks import COUNT_STATES, colored, mark
@@ -20,8 +21,7 @@ _RAMP = (24, 25, 31, 37, 36, 42, 78, 114, 150, 186)
 """Background colours (of 256) from the base to the top of a stack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What the drawing may use: characters beyond ASCII, colour, at most ``width`` columns (None: no limit).
 
     ``safe`` makes a recorded command fit for where the lines go.

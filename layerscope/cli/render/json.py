@@ -13,8 +13,9 @@ import re
 import stat as modes
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
 
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339

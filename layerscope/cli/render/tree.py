@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from layerscope.cli.render.docker_form import short_id, size
 from layerscope.formats.history_text import command_title
 from layerscope.model.digest import ChainID
 
 
-@dataclass(slots=True)
-class TreeLayer:
+class TreeLayer(Struct):
     """A layer of the tree: its own size in bytes, its command, and the names of the images that end with it."""
 
     chain_id: ChainID
@@ -21,8 +21,7 @@ class TreeLayer:
     above: dict[ChainID, TreeLayer] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class LayerTree:
+class LayerTree(Struct):
     """All chains that were added. ``bare`` are the names of images without a layer."""
 
     bases: dict[ChainID, TreeLayer] = field(default_factory=dict)

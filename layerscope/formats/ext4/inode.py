@@ -22,7 +22,8 @@ from __future__ import annotations
 import os
 import stat as modes
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.formats.ext4.superblock import OLD_INODE_BYTES, Superblock
 
@@ -39,8 +40,7 @@ _SECOND = 1_000_000_000
 _MINOR_LOW, _MAJOR = 0xFF, 0xFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Inode:
+class Inode(Struct, frozen=True):
     """One inode. Times are nanoseconds since 1970; ``block`` the 60 bytes, ``extra`` what lies behind byte 128."""
 
     number: int

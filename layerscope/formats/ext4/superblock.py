@@ -26,7 +26,8 @@ Source: Linux fs/ext4/ext4.h, super.c ``descriptor_loc``; Documentation/filesyst
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError, UnsupportedError
 from layerscope.formats.block_device import BlockDevice
@@ -66,8 +67,7 @@ _GROUP_BYTES = 32
 _GROUP_BYTES_64 = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(Struct, frozen=True):
     """What a file system says of itself. ``features`` are the incompatible ones by name."""
 
     inodes: int
@@ -205,8 +205,7 @@ def _powers(least: int, most: int) -> list[int]:
     return [1 << bit for bit in range(least.bit_length() - 1, most.bit_length()) if 1 << bit <= most]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Where a block group keeps its two bitmaps and its inodes, as block numbers."""
 
     block_bitmap: int

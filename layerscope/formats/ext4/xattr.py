@@ -22,7 +22,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 
@@ -46,8 +47,7 @@ ReadValue = Callable[[int, int], bytes]
 """The value in an inode of its own, from the inode's number and the value's length."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     prefix: int
     name: bytes
     offset: int

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.block_device import BlockDevice
@@ -37,8 +38,7 @@ _MAX_DEPTH = 16
 _KEPT_NODES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One node; ``values`` are the used ones, one after the other."""
 
     number: int
@@ -52,8 +52,7 @@ class Node:
         return struct.unpack(f"<{len(self.keys)}Q", self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """Keys from ``first`` to before ``end`` that can't be known, and why."""
 
     first: int

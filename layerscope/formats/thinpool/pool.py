@@ -18,8 +18,9 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.block_device import BlockDevice
@@ -36,8 +37,7 @@ _KEPT_MAPS = 64
 _TOLD = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ThinDevice:
+class ThinDevice(Struct, frozen=True):
     """What a pool records of one device. Times count snapshots of the pool, ``transaction`` docker's changes to it."""
 
     device_id: int

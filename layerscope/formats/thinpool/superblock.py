@@ -28,8 +28,9 @@ Source: Linux drivers/md/dm-thin-metadata.c, drivers/md/persistent-data/; seen w
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError, UnsupportedError
 from layerscope.formats.crc32c import crc32c
@@ -54,8 +55,7 @@ class BlockKind(Enum):
     BITMAP = 240779
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceMapRoot:
+class SpaceMapRoot(Struct, frozen=True):
     """Where a space map begins: ``blocks`` it covers, how many are ``allocated``, roots of its two trees."""
 
     blocks: int
@@ -64,8 +64,7 @@ class SpaceMapRoot:
     count_root: int
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(Struct, frozen=True):
     """What the pool says of itself. Roots are metadata block numbers, ``held_root`` is 0 for none."""
 
     needs_check: bool

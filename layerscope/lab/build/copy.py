@@ -20,7 +20,8 @@ import os
 import posixpath
 import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -34,16 +35,14 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _PATTERN_CHARACTERS = "*?["
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One thing to copy: its path as it was found, and what the history says of it."""
 
     path: str
     sum: str
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """A COPY or ADD that is ready to be carried out.
 
     ``target`` as written, values replaced. ``owner``: whom everything shall belong to, None to leave it to the source.

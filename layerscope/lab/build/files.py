@@ -15,9 +15,10 @@ import posixpath
 import stat as modes
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, BinaryIO, Protocol
+
+from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
@@ -34,8 +35,7 @@ _LETTERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry, as it is itself. ``inode`` tells names of one file apart, None where there is but one name.
 
     ``size`` in bytes, 0 of all that is no file; ``capability``: what ``security.capability`` holds, b"" for none.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from layerscope.errors import CommitError, LayerscopeError, UsageError
 from layerscope.formats.dockerfile import Dockerfile, Stage
@@ -32,8 +33,7 @@ from layerscope.model.problem import Problem
 _SCRATCH = "scratch"
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True):
     """What to build.
 
     ``arguments``: values for ARG. ``labels`` are put on the last stage. ``target``: the stage to stop at, "" for the

@@ -13,9 +13,11 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import rules_of
@@ -45,8 +47,7 @@ _BUILT_LOCALLY = 26
 """The oldest engine seen to note which images were made on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
+class BuildOptions(Struct, frozen=True):
     """How to build. ``commit.maker.created``: when, "" for the time of each step.
 
     ``latest``: no file of a new layer is younger than this, in seconds since 1970; None leaves times as they are.
@@ -56,8 +57,7 @@ class BuildOptions:
     latest: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StageImage:
+class StageImage(Struct, frozen=True):
     """The image that a stage has come to; ``id`` None: nothing yet, on an empty file system."""
 
     id: ImageID | None

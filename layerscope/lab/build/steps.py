@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from layerscope.errors import UsageError
 from layerscope.formats.dockerfile import Instruction, mistake, parse_instruction
@@ -31,8 +32,7 @@ _LISTS = {"RUN", "CMD", "ENTRYPOINT", "SHELL"}
 _ONLY_BUILDKIT = "is BuildKit's alone: the classic builder, whose steps are made here, has no such flag"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One instruction, taken apart. ``is_list``: its words were a JSON list, so no shell comes before them.
 
     ``literal``: nothing in it is replaced, since it came from the command line.

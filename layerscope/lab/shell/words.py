@@ -7,7 +7,7 @@ the start of a word begins a comment. Between commands stand ``;``, a newline, `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from layerscope.errors import UsageError
 
@@ -15,16 +15,14 @@ _PATTERN = "*?["
 _UNSUPPORTED = {"|": "pipes", "&": "background jobs", "`": "command substitution", "(": "subshells", ")": "subshells"}
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """A word; in ``pattern`` the characters ``*``, ``?`` and ``[`` that were quoted stand in brackets."""
 
     text: str
     pattern: str | None = None
 
 
-@dataclass(slots=True)
-class Command:
+class Command(Struct):
     """One simple command. ``joiner``: what stands before it (``;``, ``&&`` or ``||``)."""
 
     joiner: str = ";"

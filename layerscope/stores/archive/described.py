@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from layerscope.model.digest import ImageID, is_digest
 from layerscope.model.problem import Problem, Severity
@@ -37,8 +37,7 @@ _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """One image as the archive describes it. ``layers`` base first; ``manifest`` is the digest of an OCI manifest."""
 
     config: str

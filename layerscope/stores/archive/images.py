@@ -6,7 +6,9 @@ A layer's size isn't recorded anywhere, so it is unknown until somebody reads th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.digest import CacheID, ChainID, ImageID, digest_of, is_hex64
 from layerscope.model.image import Image, Layer
@@ -24,8 +26,7 @@ from layerscope.stores.moment import nanoseconds
 _REFUSED = "docker load refuses the archive"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedImage:
+class ArchivedImage(Struct, frozen=True):
     """An image, and its layers (base first) by their cache IDs."""
 
     image: Image
@@ -33,8 +34,7 @@ class ArchivedImage:
     described: tuple[Described, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedImages:
+class ArchivedImages(Struct, frozen=True):
     """All images and their layers. ``members``: where each layer's tar lies, or should; ``missing``: why it doesn't."""
 
     images: tuple[ArchivedImage, ...]

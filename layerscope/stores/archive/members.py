@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.byte_source import ByteSource, Slice
@@ -27,8 +28,7 @@ _MOST_LINKS = 8
 _FILES = frozenset("07S")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A file of an archive: the name under which it really lies there, its bytes, how many it should have."""
 
     name: str

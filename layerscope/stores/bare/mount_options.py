@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape
@@ -29,8 +30,7 @@ _MOST_BYTES = 1 << 20
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
+class MountOptions(Struct, frozen=True):
     """The directories of an overlay as they were typed. ``lower`` and ``data`` are top first."""
 
     lower: tuple[str, ...]

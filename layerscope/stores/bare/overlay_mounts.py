@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 from layerscope.hostfs.mounts import Mount, mounts
 from layerscope.stores.bare.mount_options import MountOptions, parse_shown_options
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """The directories of an overlay as absolute paths without links. ``lower`` and ``data`` are **base first**."""
 
     data: tuple[str, ...]

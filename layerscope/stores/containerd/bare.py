@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.formats.gotime import format_rfc3339
 from layerscope.hostfs import Directory
@@ -96,8 +97,7 @@ class CriStatus(msgspec.Struct, rename="pascal"):
     exit_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BareAround:
+class BareAround(Struct, frozen=True):
     """What bare containers are joined with. ``path`` is that of meta.db, ``root`` containerd's."""
 
     root: Directory

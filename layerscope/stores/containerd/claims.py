@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place, by_pattern

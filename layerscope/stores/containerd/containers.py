@@ -13,7 +13,8 @@ those that run now. Source: moby daemon/containerd/image_snapshot.go, daemon/con
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.container import Container, container_without_record
 from layerscope.model.digest import ContainerID, ImageID, is_hex64
@@ -30,8 +31,7 @@ from layerscope.stores.docker.containers import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotJoining:
+class SnapshotJoining(Struct, frozen=True):
     """What docker's containers are joined with; satisfies :class:`layerscope.stores.docker.containers.Joining`.
 
     ``snapshots`` is None where containerd's root isn't there. ``names_path`` is that of meta.db, ``leases`` None where

@@ -19,11 +19,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
@@ -85,8 +85,7 @@ class BlobState(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """One reference, with what is known of its bytes. ``size`` is the recorded one, else the reference's."""
 
     digest: str
@@ -95,8 +94,7 @@ class Blob:
     state: BlobState
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestContent:
+class ManifestContent(Struct, frozen=True):
     """One manifest of a target, with everything it names.
 
     ``platform`` is ``os/architecture[/variant]``, "" where nothing tells. ``attests``: the digest of the manifest that

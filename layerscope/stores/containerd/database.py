@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.boltdb import Bucket, Database
@@ -30,8 +31,7 @@ _METAS_SIZE = 2 << 17
 _LARGEST = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedDatabase:
+class OpenedDatabase(Struct, frozen=True):
     """A database file: ``path`` is its place, ``root`` its top bucket, None if nothing of it can be read.
 
     ``sound``: every page of it is what it should be; else what can't be reached is missing from the answers.

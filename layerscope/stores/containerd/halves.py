@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 from layerscope.hostfs import Directory
@@ -28,8 +29,7 @@ _USUAL = "overlayfs"
 _KUBERNETES = "k8s.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Halves:
+class Halves(Struct, frozen=True):
     """Both halves, each None where it isn't there, and the namespace that is read.
 
     ``tried`` are the places where containerd's half was looked for, each with why it isn't there. ``worlds`` are the

@@ -13,7 +13,9 @@ equal to the answers of docker 28 and 29 on the samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.digest import ChainID, DiffID, ImageID, chain_ids, is_digest
 from layerscope.model.image import HistoryRow, Image, Layer, PlatformManifest
@@ -41,8 +43,7 @@ _MOST_LAYERS = 1000
 _NOTHING = ConfigRecord(ImageID(""), "", ImageConfig(), {}, (), ())
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What images are joined with. ``path`` is that of the names; ``docker``: names are shown as docker does."""
 
     content: Content
@@ -52,8 +53,7 @@ class Around:
     docker: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(Struct, frozen=True):
     """An image with what its sizes are made of.
 
     ``records`` are its names. ``chain_ids`` and ``diff_ids`` are those of all platforms that are described here, base
@@ -71,8 +71,7 @@ class StoredImage:
     pulled_size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Platform:
+class _Platform(Struct, frozen=True):
     """One manifest with its configuration; ``unpacked``: its top layer has a snapshot."""
 
     manifest: ManifestContent

@@ -22,8 +22,10 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import RootError
 from layerscope.hostfs import Directory
@@ -42,8 +44,7 @@ _ASKED_CONTAINERS = 64
 DOCKER_NAMESPACE = "moby"
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerdRoot:
+class ContainerdRoot(Struct, frozen=True):
     """A directory with containerd's databases. ``path`` is its place on the host.
 
     ``proofs`` counts what ties it to a docker root: containers, else manifests. ``namespace`` is where they are.

@@ -16,8 +16,9 @@ Source: containerd core/metadata/buckets.go, boltutil/helpers.go; seen with 1.6 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.boltdb import Bucket
@@ -40,8 +41,7 @@ FOLDER = "io.containerd.metadata.v1.bolt"
 FILE = "meta.db"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(Struct, frozen=True):
     """One name of an image and what it means. ``size`` is that of the index or manifest itself, in bytes."""
 
     name: str
@@ -52,8 +52,7 @@ class ImageRecord:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRecord:
+class BlobRecord(Struct, frozen=True):
     """One blob that this namespace knows. ``size`` in bytes, None if its record is damaged."""
 
     digest: str
@@ -61,8 +60,7 @@ class BlobRecord:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRecord:
+class SnapshotRecord(Struct, frozen=True):
     """One snapshot by the name that its user gave it; ``name`` is the snapshotter's, ``parent`` a key or ""."""
 
     key: str
@@ -71,8 +69,7 @@ class SnapshotRecord:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerRecord:
+class ContainerRecord(Struct, frozen=True):
     """One container; ``spec`` and ``extensions`` hold JSON, as bytes (empty: none, or not readable)."""
 
     id: str
@@ -86,8 +83,7 @@ class ContainerRecord:
     extensions: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
+class LeaseRecord(Struct, frozen=True):
     """What a lease keeps: ``snapshots`` are pairs of snapshotter and key, ``content`` digests of blobs."""
 
     id: str
@@ -96,8 +92,7 @@ class LeaseRecord:
     content: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceCounts:
+class NamespaceCounts(Struct, frozen=True):
     """How many records of each kind a namespace has; ``images`` counts different targets."""
 
     images: int

@@ -5,10 +5,10 @@ JSON records are their parsed value, None where they can't be read; snapshots go
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import asdict
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container

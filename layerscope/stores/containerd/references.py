@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from layerscope.stores.containerd.metadata import LeaseRecord, Namespace
 from layerscope.stores.moment import nanoseconds
@@ -39,8 +40,7 @@ class RootKind(StrEnum):
     LABEL = "label"
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Struct, frozen=True):
     """One root: the name of an image, the ID of a container or lease, or what a label is on.
 
     That is the digest of a blob, or a snapshotter, a slash and a key.
@@ -50,8 +50,7 @@ class Root:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A blob (``snapshotter`` is "" and ``key`` its digest), a snapshot, or an image (``snapshotter`` is "image")."""
 
     snapshotter: str

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID
@@ -42,8 +44,7 @@ _MOST_LEVELS = 1000
 """The kernel mounts at most 500 lower directories."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSnapshot:
+class StoredSnapshot(Struct, frozen=True):
     """A snapshotter's own record. ``kind`` is ``view``, ``active`` or ``committed``, "" if it is none of them."""
 
     key: str
@@ -54,8 +55,7 @@ class StoredSnapshot:
     inodes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One snapshot of a namespace.
 
     ``parent`` is a key of the same namespace, None for a base. ``cache_id`` is the number of its folder, ``kind`` and
@@ -73,8 +73,7 @@ class Snapshot:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshots:
+class Snapshots(Struct, frozen=True):
     """The snapshots of one namespace and snapshotter, by key.
 
     ``unclaimed``: records of the snapshotter for this namespace that the namespace doesn't know: containerd's garbage
@@ -157,8 +156,7 @@ def _user_key(stored_key: str, namespace: str) -> str:
     return stored_key.removeprefix(f"{namespace}/").partition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class _Join:
+class _Join(Struct, frozen=True):
     """Both sides of the join; ``user_keys`` gives a namespace's key by the snapshotter's."""
 
     stored: Mapping[str, StoredSnapshot]

@@ -9,7 +9,8 @@ Source: moby daemon/containerd/image_snapshot.go, image_commit.go; seen with doc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.digest import ChainID, DiffID, is_digest, is_hex64
 from layerscope.model.level import Level, Role
@@ -18,8 +19,7 @@ from layerscope.stores.containerd.snapshots import Snapshot, Snapshots
 _INIT = "-init"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One member of a stack: a snapshot, or a layer that is not unpacked here (``snapshot`` None)."""
 
     key: str

@@ -7,10 +7,11 @@ from docker's half, others from meta.db. No layer's own directory is looked at, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container

@@ -32,10 +32,11 @@ docker 20.10.24, 28.5.2 and 29.7.2.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from math import inf
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.errors import CorruptError
 from layerscope.formats.boltdb import Bucket, Database
@@ -54,8 +55,7 @@ _MAX_FIELD = 1 << 20
 _INT64 = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class BuildCacheRecord:
+class BuildCacheRecord(Struct, frozen=True):
     """One line of the build cache in ``docker system df -v``.
 
     Times are nanoseconds since 1970, None where not recorded. ``size`` is in bytes; None where BuildKit has not
@@ -76,8 +76,7 @@ class BuildCacheRecord:
     chain_id: ChainID | None
 
 
-@dataclass(frozen=True, slots=True)
-class BuildKitClaims:
+class BuildKitClaims(Struct, frozen=True):
     """What BuildKit keeps alive.
 
     ``cache_ids`` are names of directories of the storage driver; some may not exist. ``chain_ids`` are layers of the
@@ -174,8 +173,7 @@ def shared_records(records: Iterable[BuildCacheRecord], image_chains: Collection
     return frozenset(shared)
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
+class _Snapshot(Struct, frozen=True):
     """One bucket of ``snapshots.db``; None where a field is absent."""
 
     parent: str | None
@@ -184,8 +182,7 @@ class _Snapshot:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
+class _Lease(Struct, frozen=True):
     """``keys`` are those of its snapshots; ``created_at`` is in nanoseconds since 1970, None where not told."""
 
     id: str

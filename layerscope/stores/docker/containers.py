@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import UNKNOWN, Container, Mount
@@ -92,8 +93,7 @@ class HostConfig(msgspec.Struct):
     """``hostconfig.json``: only whether it can be read matters here."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayersOf:
+class LayersOf(Struct, frozen=True):
     """Where a container's layers are: names of its writable and its init layer, chain ID of its image's top layer."""
 
     mount_id: CacheID | None
@@ -122,8 +122,7 @@ class Joining(Protocol):
         """The layers of a container; what is wrong with them is added to ``problems``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the containers of a graph driver are joined with. ``path`` is that of the driver's records.
 
     ``elsewhere`` are the IDs that have a writable layer under another driver.

@@ -20,7 +20,8 @@ from __future__ import annotations
 import re
 import stat as modes
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.stores.docker.image_config import ConfigRecord
@@ -43,8 +44,7 @@ _LAST_NATIVE = (18, 5)
 _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\b")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTraces:
+class EngineTraces(Struct, frozen=True):
     """``traces`` of the table above, as found; ``version`` the newest ``docker_version`` among the images, "" if none.
 
     ``native_diff``: the engine that wrote this root made the list of `docker diff` from the upper directory alone.

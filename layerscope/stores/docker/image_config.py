@@ -9,10 +9,11 @@ Source: moby image/fs.go, image/store.go, image/image.go; seen with 20.10.24.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import ChainID, DiffID, ImageID, chain_ids, digest_of, hex_of, is_digest, is_hex64
@@ -54,8 +55,7 @@ class ImageConfig(msgspec.Struct):
     history: list[HistoryEntry | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigRecord:
+class ConfigRecord(Struct, frozen=True):
     """One config and its parent. ``diff_ids`` end before the first that isn't one. ``path`` is the file's."""
 
     id: ImageID

@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.stores.docker.record import shown
 
@@ -34,8 +34,7 @@ _MISFIT: Any = object()
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed(Generic[_Struct]):
+class Parsed(Struct, Generic[_Struct], frozen=True):
     """One record: ``typed`` fields, the whole ``raw`` mapping (misfits in objects are taken out), the faults."""
 
     typed: _Struct

@@ -18,7 +18,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, is_digest, is_file_name, is_hex64
@@ -34,8 +36,7 @@ _REMOVING = re.compile(r"[0-9a-f]{64}-.*-removing")
 _DROPPED = "docker drops this layer and all images and containers above it"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRecords:
+class LayerRecords(Struct, frozen=True):
     """The layers by chain ID, and what else lies among them. Problems of single layers are on the layers."""
 
     layers: dict[ChainID, Layer]

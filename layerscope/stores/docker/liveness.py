@@ -13,8 +13,9 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.locks import Lock, held_locks, lock_on
@@ -39,8 +40,7 @@ _OF_CONTAINERS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Liveness:
+class Liveness(Struct, frozen=True):
     """``held``: true if a daemon has the root, false if none has, None if that can't be told. ``evidence``: why."""
 
     held: bool | None

@@ -13,7 +13,8 @@ Source: moby layer/filestore.go ``GetMountID``; layer/layer_store.go ``loadMount
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, is_digest
@@ -24,8 +25,7 @@ _ID = re.compile(r"[a-f0-9]{64}(-init)?")
 _LOST = "docker ignores the writable layer: its contents can't be found"
 
 
-@dataclass(frozen=True, slots=True)
-class MountRecord:
+class MountRecord(Struct, frozen=True):
     """The record of one writable layer; ``name`` is the container's ID, or a build's own. ``path`` is its place."""
 
     name: str

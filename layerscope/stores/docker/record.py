@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
@@ -26,8 +27,7 @@ _DENIED = {errno.EACCES, errno.EPERM}
 _NOT_A_DIRECTORY = {errno.ENOTDIR, errno.ELOOP}
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Why a record can't be read: ``what`` continues a sentence that begins with its path."""
 
     what: str

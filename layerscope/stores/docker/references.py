@@ -8,9 +8,9 @@ JSON: docker doesn't start. Source: moby refstore/store.go; seen with 20.10.24.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import ImageID, is_digest
@@ -29,8 +29,7 @@ class Repositories(msgspec.Struct):
     repositories: dict[str, dict[str, str] | None] | None = msgspec.field(name="Repositories", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class References:
+class References(Struct, frozen=True):
     """Which names each image has: familiar forms, sorted by their full form as docker sorts them."""
 
     tags: dict[ImageID, tuple[str, ...]]

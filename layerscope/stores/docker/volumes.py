@@ -13,11 +13,11 @@ directory is stale. Source: moby volume/local/local.go, volume/service/db.go; se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.errors import CorruptError
 from layerscope.formats.boltdb import Database
@@ -60,8 +60,7 @@ class LocalOptions(msgspec.Struct, rename="pascal"):
         return {name: value for name, value in given.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeRecords:
+class VolumeRecords(Struct, frozen=True):
     """The volumes by name, and what is wrong with any of them."""
 
     volumes: tuple[Volume, ...]

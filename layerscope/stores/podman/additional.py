@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
@@ -25,8 +26,7 @@ _USER = (".local", "share", "containers", "storage")
 _MOST = 16
 
 
-@dataclass(frozen=True, slots=True)
-class OtherRoot:
+class OtherRoot(Struct, frozen=True):
     """One additional store; paths below it are shown with ``path`` before them."""
 
     directory: Directory

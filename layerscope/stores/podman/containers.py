@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import stat as modes
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.container import UNKNOWN, Container, Mount
@@ -81,8 +81,7 @@ class CriState(msgspec.Struct, rename="camel"):
     exit_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What containers are joined with. ``folder`` is ``<driver>-containers``; ``held`` whether an engine runs here."""
 
     driver: str
@@ -93,8 +92,7 @@ class Around:
     held: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Life:
+class _Life(Struct, frozen=True):
     """A container's state in docker's word, and its times as recorded."""
 
     state: str = UNKNOWN

@@ -19,8 +19,10 @@ with podman 4.3 and 5.8.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID, chain_ids, digest_of, is_digest, is_hex64
@@ -55,8 +57,7 @@ class ImageFields(HasID, rename="kebab"):
     created: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(Struct, frozen=True):
     """An image with what only this store tells of it.
 
     ``layers`` are its stack, base first, as far as there are records; ``counted`` those and its shifted copies, each

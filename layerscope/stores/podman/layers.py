@@ -18,10 +18,11 @@ Source: containers/storage layers.go; seen with podman 4.3 and 5.8.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, is_digest, is_hex64
@@ -59,8 +60,7 @@ class LayerFields(HasID, rename="kebab"):
     big_data_names: list[str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
+class StoredLayer(Struct, frozen=True):
     """One layer, image's or container's. ``size`` is None where it isn't recorded; ``raw`` the whole record.
 
     ``chain_id`` is the OCI chain ID where all diff IDs down to the base are known, no layer is a shifted copy, and no
@@ -95,8 +95,7 @@ class StoredLayer:
         return Layer(self.chain_id, self.diff_id, None, self.id, self.size, self.path, self.problems)
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
+class Layers(Struct, frozen=True):
     """All layers by ID, in the order of the records, and what is wrong with the lists themselves."""
 
     by_id: dict[CacheID, StoredLayer]

@@ -14,10 +14,10 @@ with 4.3.1 and 5.8.6.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
@@ -130,8 +130,7 @@ class VolumeFields(msgspec.Struct, rename="camel"):
 _Fields = TypeVar("_Fields", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class LibpodRecords:
+class LibpodRecords(Struct, frozen=True):
     """All of it by ID or name; ``path`` is the database's ("" if there is none), ``problems`` its damage."""
 
     path: str = ""

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_hex64
@@ -41,8 +41,7 @@ class HasID(msgspec.Struct):
 _Record = TypeVar("_Record", bound=HasID)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed(Generic[_Record]):
+class Listed(Struct, Generic[_Record], frozen=True):
     """One record of a list: its ID, valid as a name; its fields; the faults; ``path`` is the list's own.
 
     ``volatile``: it is of the list of those that needn't survive a crash.
@@ -71,8 +70,7 @@ class Listed(Generic[_Record]):
         return [Problem(self.path, told, effect, severity=Severity.WARNING)]
 
 
-@dataclass(slots=True)
-class RecordList(Generic[_Record]):
+class RecordList(Struct, Generic[_Record]):
     """The records of a list and its volatile companion, in their order, and what is wrong with the files.
 
     ``complete``: no record is known to be missing. ``present``: there is a file at all.

@@ -7,10 +7,11 @@ and the layers; containers from their list, podman's database and the layers. No
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec.structs import replace
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.owner_map import OwnerMap, OwnerRange, Ranges, sound_ranges

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.tui.background import sort_gently
 from layerscope.tui.glyphs import Mark
@@ -52,8 +54,7 @@ _MARK_ORDER = {
 SizeOf = Callable[[FileRow], "int | None"]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
+class Arrangement(Struct, frozen=True):
     """A sort order and the categories that aren't shown. The natural direction is that of the first use: names
     ascending, else the largest, newest, topmost, most changed first."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.formats.history_text import command_title
 from layerscope.model.digest import hex_of
@@ -12,8 +14,7 @@ from layerscope.model.subject import StackLevel, Subject
 from layerscope.tui.glyphs import Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """One level as it is drawn. ``size`` in bytes and ``counts`` are None until they are known.
 
     ``badge`` is a word before the title (``rw``, ``init``, ``base`` or ""); ``missing`` tells that its files can't be

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.change import Change, ChangeKind, Reason
 from layerscope.tui.glyphs import Mark
@@ -62,8 +64,7 @@ def category_of(change: Change) -> Category:
     }[change.kind]
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeArrangement:
+class ChangeArrangement(Struct, frozen=True):
     """Which changes are shown, in which order."""
 
     order: ChangeOrder = ChangeOrder.PATH
@@ -106,8 +107,7 @@ _KEYS: dict[ChangeOrder, Callable[[Change], tuple[object, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeCounts:
+class ChangeCounts(Struct, frozen=True):
     """How many changes there are of each of docker's kinds, and the bytes that those which stayed store."""
 
     added: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from layerscope.services.copies import Copy, Life, Stopped, metadata_differences, never
 from layerscope.services.text_diff import (
@@ -49,8 +50,7 @@ class ShownLine(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """What to show of ``new``, compared with ``old`` (None: on its own).
 
     ``added`` and ``removed`` count lines, None where texts weren't compared.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from layerscope.model.digest import hex_of
 from layerscope.model.subject import ContainerUsage, ImageUsage, Subject
@@ -13,8 +14,7 @@ from layerscope.tui.glyphs import dot_of
 Kind = Literal["heading", "gap", "container", "image"]
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRow:
+class EntityRow(Struct, frozen=True):
     """One line. ``dot`` names a status dot; ``size`` is in bytes (None: not known yet); names are raw, not escaped."""
 
     kind: Kind

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import stat as modes
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from layerscope.model.entry import Entry, EntryState
 from layerscope.model.level import Level, Role
@@ -72,8 +73,7 @@ class FileRow:
         return self.mark is Mark.WHITEOUT or self.mark is Mark.HIDDEN
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What is known of a subject beside its files: the role of each level, and what is mounted where at run time."""
 
     roles: Mapping[int, Role] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.errors import LayerscopeError
 from layerscope.services import Session
@@ -13,8 +13,7 @@ from layerscope.tui.sources.stack import Shown, Stack, stack_of
 from layerscope.tui.sources.unfolding import changed_folders
 
 
-@dataclass(frozen=True, slots=True)
-class FirstLook:
+class FirstLook(Struct, frozen=True):
     """The records, and of the first subject the stack and the files, with the directories that are unfolded."""
 
     records: Records

@@ -10,15 +10,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.errors import UsageError
 
 _PLACE = re.compile(r"0[xX]([0-9a-fA-F]{1,16})|([0-9][0-9,_]{0,24})|([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """A line (from 1), or an offset in bytes; exactly one of them is set."""
 
     line: int | None = None

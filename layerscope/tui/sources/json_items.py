@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from layerscope.tui.widgets.tree_rows import Item
 
@@ -15,8 +16,7 @@ _MOST_SEARCHED = 200_000
 JsonKind = Literal["object", "array", "text", "number", "word"]
 
 
-@dataclass(frozen=True, slots=True)
-class JsonRow:
+class JsonRow(Struct, frozen=True):
     """One member. ``key`` is its name in an object, or its position in an array (None: the root); both raw.
 
     ``text`` is its value: of objects and arrays the number of members, of a text the text itself, cut if it is long.

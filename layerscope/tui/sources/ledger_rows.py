@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger, LedgerEntry
@@ -76,8 +78,7 @@ class LedgerOrder(StrEnum):
     FILES = "files"
 
 
-@dataclass(frozen=True, slots=True)
-class DiskRow:
+class DiskRow(Struct, frozen=True):
     """One row: a class (``entry`` None) or an entry. ``disk`` and ``apparent`` in bytes, ``count`` in names."""
 
     category: Category
@@ -102,8 +103,7 @@ class DiskRow:
         return self.entry.path if self.entry.owner else ""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerArrangement:
+class LedgerArrangement(Struct, frozen=True):
     """Which entries are shown, in which order."""
 
     order: LedgerOrder = LedgerOrder.SIZE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.blame import BlameEvent
 from layerscope.model.level import Role
@@ -23,8 +24,7 @@ _MARKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LifeRow:
+class LifeRow(Struct, frozen=True):
     """One line: levels ``first`` to ``last`` (``first`` is the lower one), and what they did.
 
     ``step`` is None for levels that hold nothing there. ``role`` is "" for a gap of several levels. ``above``: above

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from layerscope.model.root import Daemon
 from layerscope.services import Session
@@ -10,8 +10,7 @@ from layerscope.services.lab_root import is_lab
 from layerscope.tui.sources.entities import EntityRow, entity_rows
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Struct, frozen=True):
     """The rows of the list, how many containers and (not intermediate) images there are, the recorded bytes of all
     layers together (None: none is recorded, as in archives), whether a daemon holds the root, whether it is a lab that
     this user may change."""

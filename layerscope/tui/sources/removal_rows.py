@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Candidate, Reclaim, ThingKind
@@ -22,8 +23,7 @@ _WHOLE_GROUPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalRow:
+class RemovalRow(Struct, frozen=True):
     """One line. ``word`` is what reclaim takes ("" for a heading or gap); ``alone`` the bytes on disk that come back if
     nothing else goes; ``dot`` names a status dot; names are raw."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.level import Level
 from layerscope.model.subject import Subject
@@ -13,8 +14,7 @@ from layerscope.tui.sources.file_row import surroundings
 from layerscope.tui.sources.files import FileSource
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(Struct, frozen=True):
     """A subject with its levels (base first) and the view of all of them."""
 
     subject: Subject
@@ -32,8 +32,7 @@ class Stack:
         return self.levels[-1].number if self.levels else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """What the tree shows: a stack up to level ``cut``, or that level alone."""
 
     stack: Stack

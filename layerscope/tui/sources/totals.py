@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from layerscope.model.level import Role
 from layerscope.tui.sources.blocks import Block
 
 
-@dataclass(frozen=True, slots=True)
-class StackTotals:
+class StackTotals(Struct, frozen=True):
     """Bytes of a stack, None while a part isn't known.
 
     ``writable`` is that of the writable layer (docker's *size*; None also for an image, see ``has_writable``);

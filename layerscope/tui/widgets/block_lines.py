@@ -11,9 +11,9 @@ A block of one line has number, title and a small bar side by side. Blocks witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
+from msgspec import Struct
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -33,8 +33,7 @@ _LEAST_CONTRAST = 3.6
 _TITLE_FROM = 36
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPlace:
+class BlockPlace(Struct, frozen=True):
     """A line of the stack: the block it belongs to, its place in it, how many lines that block has, and whether the
     last of them is the gap."""
 
@@ -49,8 +48,7 @@ class BlockPlace:
         return self.height - 1 - self.has_gap
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPainter:
+class BlockPainter(Struct, frozen=True):
     """Draws blocks ``width`` cells wide, of a stack of ``levels`` whose largest has ``largest`` bytes."""
 
     look: Look
@@ -133,8 +131,7 @@ class BlockPainter:
         yield pen.text(size, bold=pen.chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pen:
+class _Pen(Struct, frozen=True):
     """Writes on the ground of one block."""
 
     look: Look

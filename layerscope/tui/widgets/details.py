@@ -14,9 +14,9 @@ size, not the screen's, for it may be enlarged:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -62,8 +62,7 @@ def _nothing_to_open(path: str, row: LifeRow | None, copy: Copy | None) -> str:
     return f"{'layer' if one else 'layers'} {row.levels} {'holds' if one else 'hold'} no copy of /{path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """What is looked at: a path (no leading slash) in the levels of ``subject`` up to ``cut``."""
 
     session: Session

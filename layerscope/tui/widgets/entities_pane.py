@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
+from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.segment import Segment
 from rich.style import Style
 
@@ -30,8 +30,7 @@ _MARK = 2
 _ARROW = 2
 
 
-@dataclass(frozen=True, slots=True)
-class FileLine:
+class FileLine(Struct, frozen=True):
     """The layout of all lines of one tree at ``width`` cells, of a stack of ``levels``."""
 
     look: Look

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from textual import events
 from textual.content import Content
 from textual.message import Message
@@ -18,8 +17,7 @@ _LEAST_PATH = 20
 Part = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class RootLine:
+class RootLine(Struct, frozen=True):
     """What the header tells. ``held``: whether a daemon has the root now (None: can't be told); ``layer_bytes``: the
     recorded sizes of all layers together; ``problems``: what is damaged or missing, ``notes``: what is worth knowing;
     ``path`` is raw; ``writable``: a lab, which may be changed."""

@@ -6,8 +6,7 @@ read as markup.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -21,8 +20,7 @@ Hints = tuple[tuple[str, str], ...]
 """Keys and what they do here, such as ``(("r", "read again"),)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loading:
+class Loading(Struct, frozen=True):
     """Work that goes on: ``what`` it is, ``count`` of ``unit`` so far, ``total`` if known, ``rate`` per second."""
 
     what: str
@@ -40,8 +38,7 @@ class Loading:
         return f"{number} {self.unit}" + ("" if self.rate is None else f", {self.rate:,.0f}/s")
 
 
-@dataclass(frozen=True, slots=True)
-class Empty:
+class Empty(Struct, frozen=True):
     """There is nothing: ``why``, and what to ``do`` about it."""
 
     why: str
@@ -49,8 +46,7 @@ class Empty:
     hints: Hints = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """It could not be read: the ``message``, the ``path`` it is about; the rest of the screen stays usable."""
 
     message: str

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 ValueT = TypeVar("ValueT")
 
@@ -77,8 +78,7 @@ class TreeRow(Generic[ValueT]):
         return flags
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(Struct, frozen=True):
     """What happened to the list: at ``index``, ``removed`` rows made place for ``added`` others."""
 
     index: int
@@ -86,8 +86,7 @@ class Splice:
     added: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared(Generic[ValueT]):
+class Prepared(Struct, Generic[ValueT], frozen=True):
     """New rows for all that lies below ``row`` (None: the top), and the directories whose children aren't known."""
 
     row: TreeRow[ValueT] | None
