@@ -12,7 +12,6 @@ from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.base import Store
 from layerscope.stores.containerd.halves import find_halves
-from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.detect import Detection, choose_driver, detect
 
 
@@ -63,4 +62,7 @@ def open_containerd(
         if halves.containerd is not None:
             halves.containerd.directory.close()
         return Opened(root, path, detection, None)
+    # Many roots of graph drivers have containerd's databases beside them, and nothing of theirs in those.
+    from layerscope.stores.containerd.store import ContainerdStore
+
     return Opened(root, path, detection, ContainerdStore(halves, chosen))
