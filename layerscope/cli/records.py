@@ -77,9 +77,11 @@ def _info_lines(summary: RootSummary) -> Iterator[tuple[str, str]]:
 @_quiet
 def images(options: Options, everything: bool, tree: bool, no_trunc: bool, quiet: bool) -> int:
     """Images, newest first, with what they share with others and what is theirs alone."""
+    from layerscope.services.measured_images import measured_images
+
     out = Output(options.ascii)
     with options.session() as session:
-        found = [item for item in session.images() if everything or not item.intermediate]
+        found = [item for item in measured_images(session) if everything or not item.intermediate]
         if options.json:
             out.array(map(json.image, found))
         elif tree:
@@ -91,16 +93,21 @@ def images(options: Options, everything: bool, tree: bool, no_trunc: bool, quiet
         return exit_code(session.problems())
 
 
-def _tree_lines(session: Session, found: Iterable[ImageUsage], out: Output) -> Iterator[str]:
+def _tree_lines(session: Session, found: Sequence[ImageUsage], out: Output) -> Iterator[str]:
     from layerscope.cli.render.tree import LayerTree, TreeLayer, tree_lines, tree_row
+    from layerscope.services.measured_images import measured_layers
 
-    tree = LayerTree()
+    tree, measured = LayerTree(), measured_layers(session, (item.image for item in found))
     for item in found:
         levels = session.levels(Subject(item.image, None))
         names = ", ".join(item.image.repo_tags) or docker_form.short_id(item.image.id)
         tree.add(
             names,
-            [TreeLayer(level.chain_id, level.size, level.created_by) for level in levels if level.chain_id is not None],
+            [
+                TreeLayer(level.chain_id, measured.get(level.chain_id, level.size), level.created_by)
+                for level in levels
+                if level.chain_id is not None
+            ],
         )
     rows = [tree_row(guide, layer) for guide, layer in tree_lines(tree, out.glyphs)]
     yield from aligned(([out.text(cell) for cell in row] for row in rows), frozenset({1}), out.width)

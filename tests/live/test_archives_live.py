@@ -21,6 +21,7 @@ from world import World
 from layerscope import open_root
 from layerscope.services import Session
 from layerscope.services.measured_history import measured_history
+from layerscope.services.measured_images import measured_images
 
 TAGS = ["world/app:1", "world/committed:1", "world/base:1"]
 OF_THE_INIT_LAYER = {".dockerenv", "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf"}
@@ -242,6 +243,19 @@ def test_stack_sizes_are_the_daemons(opened: Opened) -> None:
         stack = opened.session.stack(opened.session.find(tag))
         sizes = [row["Size"] for row in opened.saved.history[tag]]
         assert sum(found.size or 0 for found in stack) == sum(sizes) == opened.saved.inspected[tag]["Size"]
+
+
+def test_image_sizes_are_the_daemons(opened: Opened) -> None:
+    usages = {tag: usage for usage in measured_images(opened.session) for tag in usage.image.repo_tags}
+    told = {tag: opened.saved.inspected[tag]["Size"] for tag in opened.tags}
+    assert {tag: usage.image.size for tag, usage in usages.items()} == told
+    for tag, usage in usages.items():
+        assert usage.shared_size is not None
+        assert usage.unique_size == told[tag] - usage.shared_size
+        assert (usage.shared_size > 0) == (len(opened.tags) > 1)
+    if len(opened.tags) > 1:
+        # All of its layers are below the others.
+        assert usages["world/base:1"].shared_size == told["world/base:1"]
 
 
 def test_layers_are_compressed_as_they_should_be(opened: Opened, request: pytest.FixtureRequest) -> None:
