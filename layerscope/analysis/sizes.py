@@ -1,8 +1,9 @@
 """Sizes as docker counts them, in bytes.
 
 * layer: the recorded size; image: the sum over its layers;
-* writable layer (SizeRw): where the driver's directory holds only changes, a walk of it – every non-directory counts
-  its apparent size, once per inode, symlinks the length of their target, directories and whiteouts nothing;
+* writable layer (SizeRw): where the driver's directory holds only changes, a walk of it (``walked_sizes``) – every
+  non-directory counts its apparent size, once per inode, symlinks the length of their target, directories and
+  whiteouts nothing;
 * SizeRootFs: SizeRw and the image's size;
 * SharedSize of an image: its layers that another listed image has too, since 23.0 any other; UniqueSize: the rest.
 
@@ -13,24 +14,14 @@ daemon's answers on the samples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from layerscope.formats.gotime import parse_rfc3339
-from layerscope.hostfs.walk import apparent_bytes
 from layerscope.model.change import Change, ChangeKind
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, ImageID
 from layerscope.model.image import Image, Layer
 from layerscope.model.subject import ImageUsage
-from layerscope.model.tree import LayerDirectory
-
-
-def walked_size(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """The apparent bytes of every non-directory below ``top``, each inode once; what vanishes meanwhile is left out.
-
-    When ``cancelled`` says so the walk ends, and its result means nothing.
-    """
-    return apparent_bytes(top, cancelled)
 
 
 def changed_size(changes: Iterable[Change]) -> int:

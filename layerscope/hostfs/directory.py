@@ -107,14 +107,17 @@ class Directory:
     @property
     def path(self) -> str:
         """The path below the root, without a leading slash ("" for the root itself); see :attr:`shown`."""
+        root, path = self.from_root()
+        return "/".join(filter(None, (root.shown, path)))
+
+    def from_root(self) -> tuple[Directory, str]:
+        """The root that this directory was reached from, and the path below that one."""
         names: list[str] = []
         node = self
         while node._parent is not None:
             names.append(node._name)
             node = node._parent
-        if node.shown:
-            names.append(node.shown)
-        return "/".join(reversed(names))
+        return node, "/".join(reversed(names))
 
     def __repr__(self) -> str:
         return f"Directory({self.path!r})"

@@ -6,39 +6,9 @@ import os
 import stat as modes
 from collections.abc import Callable, Iterator
 
-from layerscope.hostfs.directory import Directory
 from layerscope.model.tree import LayerDirectory
 
 _AT_ONCE = 2048
-
-
-def apparent_bytes(top: LayerDirectory, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """The sum of the sizes of what :func:`inodes_below` gives, without directories. Raises as that."""
-    if not isinstance(top, Directory):
-        return sum(stat.st_size for _, _, stat in inodes_below(top, cancelled))
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    pending = [top]
-    while pending and not cancelled():
-        directory = pending.pop()
-        try:
-            with directory.listed() as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(directory.enter(entry.name))
-                        continue
-                    try:
-                        stat = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    if stat.st_nlink > 1:
-                        if (stat.st_dev, stat.st_ino) in seen:
-                            continue
-                        seen.add((stat.st_dev, stat.st_ino))
-                    total += stat.st_size
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    return total
 
 
 def inodes_below(

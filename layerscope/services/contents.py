@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from layerscope.analysis.owners import Claims
     from layerscope.drivers.tar_split_tree import TarSplitTree
     from layerscope.model.change import Change
+    from layerscope.model.tree import LayerDirectory
     from layerscope.overlay import MergedView, ViewLevel
 
 
@@ -220,17 +221,31 @@ class Contents:
     def _kind_of(driver: Driver, cache_id: CacheID) -> LayerKind:
         return driver.kind_of(cache_id) if isinstance(driver, MixedKinds) else driver.kind
 
-    def container_size(self, container: Container, cancelled: Callable[[], bool] = lambda: False) -> int | None:
-        """SizeRw of a container in bytes, by docker's rule for this driver; None where it can't be measured."""
+    def container_sizes(
+        self, containers: Sequence[Container], cancelled: Callable[[], bool] = lambda: False
+    ) -> list[int | None]:
+        """SizeRw of each container in bytes, by docker's rule for this driver; None where it can't be measured."""
+        driver = self.driver
+        if driver is not None and driver.sizes_by_walk and not isinstance(driver, MeasuresDisk):
+            from layerscope.analysis.walked_sizes import walked_sizes
+
+            return walked_sizes([self._top_of(container) for container in containers], cancelled)
+        return [self._container_size(container, cancelled) for container in containers]
+
+    def _top_of(self, container: Container) -> LayerDirectory | None:
+        if self.driver is None or container.mount_id is None:
+            return None
+        try:
+            return self.driver.open_layer(container.mount_id)
+        except OSError:
+            return None
+
+    def _container_size(self, container: Container, cancelled: Callable[[], bool]) -> int | None:
         if self.driver is None or container.mount_id is None:
             return None
         try:
             if isinstance(self.driver, MeasuresDisk):
                 return self.driver.disk_usage(container.mount_id, cancelled)
-            if self.driver.sizes_by_walk:
-                from layerscope.analysis.sizes import walked_size
-
-                return walked_size(self.driver.open_layer(container.mount_id), cancelled)
             levels, _ = self.levels(container)
             view, _ = self.view(levels)
             return _bytes_changed_at(view, len(levels), cancelled)
@@ -245,9 +260,9 @@ class Contents:
             if isinstance(self.driver, MeasuresDisk):
                 return self.driver.disk_usage(level.cache_id, cancelled)
             if self.driver.sizes_by_walk:
-                from layerscope.analysis.sizes import walked_size
+                from layerscope.analysis.walked_sizes import walked_sizes
 
-                return walked_size(self.driver.open_layer(level.cache_id), cancelled)
+                return walked_sizes([self.driver.open_layer(level.cache_id)], cancelled)[0]
             return _bytes_changed_at(view, level.number, cancelled)
         except OSError:
             return None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from layerscope.analysis.sizes import walked_size
+from layerscope.analysis.walked_sizes import walked_sizes
 from layerscope.drivers.base import MeasuresDisk
+from layerscope.hostfs import Directory
 from layerscope.model.docker_df import CacheUsage, DiskUsage, VolumeUsage
 from layerscope.services.session import Session
 from layerscope.stores.base import Store
@@ -35,17 +36,22 @@ def _volumes(session: Session) -> tuple[VolumeUsage, ...]:
         for container in session.store.containers()
         for name in {mount.name for mount in container.mounts if mount.type == "volume"}
     )
-    found: list[VolumeUsage] = []
-    for volume in session.store.volumes():
-        if volume.path is None or (volume.options and session.store.name != "podman") or volume.driver != "local":
-            continue
-        size: int | None = None
-        try:
-            size = walked_size(session.root.descend(volume.path))
-        except OSError:
-            pass
-        found.append(VolumeUsage(volume.name, links[volume.name], size))
-    return tuple(found)
+    listed = [
+        volume
+        for volume in session.store.volumes()
+        if volume.path is not None
+        and volume.driver == "local"
+        and (not volume.options or session.store.name == "podman")
+    ]
+    sizes = walked_sizes([_folder(session, volume.path) for volume in listed])
+    return tuple(VolumeUsage(volume.name, links[volume.name], size) for volume, size in zip(listed, sizes, strict=True))
+
+
+def _folder(session: Session, path: str | None) -> Directory | None:
+    try:
+        return None if path is None else session.root.descend(path)
+    except OSError:
+        return None
 
 
 def _build_cache(session: Session) -> tuple[CacheUsage, ...]:
@@ -76,13 +82,21 @@ def _build_cache(session: Session) -> tuple[CacheUsage, ...]:
 
 def _size(session: Session, store: DockerStore | ContainerdStore, record: BuildCacheRecord) -> int | None:
     """What BuildKit would find: the recorded size of the layer, or what the snapshot takes on disk."""
+    driver = session.contents.driver
     if isinstance(store, DockerStore):
         layer = store.layers().get(record.chain_id) if record.chain_id is not None else None
-        return layer.size if layer is not None else None
+        if layer is not None or record.cache_id is None or driver is None:
+            return layer.size if layer is not None else None
+        # A directory with nothing below it, or with what changes only: mounts of a build, and what was sent to it.
+        if record.parents and not driver.sizes_by_walk:
+            return None
+        try:
+            return walked_sizes([driver.open_layer(record.cache_id)])[0]
+        except OSError:
+            return None
     snapshot = store.snapshots.by_key.get(record.cache_id or "")
     if snapshot is None or snapshot.cache_id is None or snapshot.size is not None:
         return None if snapshot is None else snapshot.size
-    driver = session.contents.driver
     try:
         return driver.disk_usage(snapshot.cache_id) if isinstance(driver, MeasuresDisk) else None
     except OSError:

@@ -7,7 +7,7 @@ few questions need is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
@@ -142,7 +142,8 @@ class Session:
         """Every container, newest first, then by id; with ``sizes`` each writable layer is measured."""
         from layerscope.analysis.sizes import newest_first
 
-        found = [self._sized(self._with_missing_layers(container), sizes) for container in self.store.containers()]
+        containers = [self._with_missing_layers(container) for container in self.store.containers()]
+        found = self._sized(containers) if sizes else [ContainerUsage(one, None, None) for one in containers]
         return sorted(found, key=lambda usage: newest_first(usage.container.created, usage.container.id))
 
     def _with_missing_layers(self, subject: _Thing) -> _Thing:
@@ -152,14 +153,15 @@ class Session:
 
     def measured(self, container: Container, cancelled: Callable[[], bool] = lambda: False) -> ContainerUsage:
         """One container with its writable layer measured; means nothing once ``cancelled`` has said so."""
-        return self._sized(container, True, cancelled)
+        return self._sized([container], cancelled)[0]
 
     def _sized(
-        self, container: Container, measure: bool, cancelled: Callable[[], bool] = lambda: False
-    ) -> ContainerUsage:
-        if not measure:
-            return ContainerUsage(container, None, None)
-        size_rw = self.contents.container_size(container, cancelled)
+        self, containers: Sequence[Container], cancelled: Callable[[], bool] = lambda: False
+    ) -> list[ContainerUsage]:
+        sizes = self.contents.container_sizes(containers, cancelled)
+        return [self._with_sizes(*both, cancelled) for both in zip(containers, sizes, strict=True)]
+
+    def _with_sizes(self, container: Container, size_rw: int | None, cancelled: Callable[[], bool]) -> ContainerUsage:
         if size_rw is None and not cancelled():
             self._note(self.contents.levels(container)[1])
         if isinstance(self.store, SharesStorage):
