@@ -21,12 +21,12 @@ _MOUNT_LINE = re.compile(r"(\S+) (?:on )?/\S* (?:type )?\S+ \S+")
 """As mount(8) or ``/proc/mounts`` has it: what is mounted, where, the file system's type."""
 _LAYER_FOLDERS = "overlay2|overlay|fuse-overlayfs|aufs/diff|aufs/mnt|aufs/layers|btrfs/subvolumes|vfs/dir|zfs/graph"
 _PATHS = (
-    (re.compile(r"(?:^|/)overlay2?/l/([^/]+)"), "short"),
-    (re.compile(r"^/?l/([A-Z2-7]{26})(?:/|$)"), "short"),
-    (re.compile(rf"(?:^|/)(?:{_LAYER_FOLDERS})/([^/]+)"), "cache"),
     (re.compile(r"(?:^|/)layerdb/mounts/([^/]+)"), "container"),
     (re.compile(r"(?:^|/)layerdb/sha256/([0-9a-f]{64})"), "digest"),
     (re.compile(r"(?:^|/)imagedb/(?:content|metadata)/sha256/([0-9a-f]{64})"), "digest"),
+    (re.compile(r"(?:^|/)overlay2?/l/([^/]+)"), "short"),
+    (re.compile(r"^/?l/([A-Z2-7]{26})(?:/|$)"), "short"),
+    (re.compile(rf"(?:^|/)(?:{_LAYER_FOLDERS})/([^/]+)"), "cache"),
     (re.compile(r"(?:^|/)[a-z]+-layers/([0-9a-f]{64})"), "cache"),
     (re.compile(r"(?:^|/)[a-z]+-images/([0-9a-f]{64})"), "digest"),
     (re.compile(r"(?:^|/)(?:[a-z]+-)?containers/([0-9a-f]{64})(/.*)?"), "folder"),

@@ -49,7 +49,8 @@ def reclaim(options: Options, things: tuple[str, ...], free: str | None, volumes
     """What would come back if THINGs went, and what keeps the rest; nothing is removed.
 
     A THING is an image, a container, volume:NAME, log:CONTAINER, or one of stopped-containers, dangling-images,
-    unused-images, unused-volumes, build-cache, unused-layers, orphans, logs. Without one the best candidates.
+    unused-images, unused-volumes, anonymous-volumes, build-cache, unused-layers, orphans, logs. Without one the best
+    candidates.
     """
     from layerscope.cli.df import counted_ledger
     from layerscope.services.reclaim import reclaim as answer_to

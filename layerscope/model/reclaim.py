@@ -42,7 +42,10 @@ class Removable(Struct, frozen=True):
 
     ``follows``: what the engine removes by itself once all of those are gone. ``groups``: what the engine's own prunes
     take, by the words for them, where that differs from all of a kind. ``dependents``: all that must go before
-    something does; while one stays the engine refuses.
+    something does; while one stays the engine refuses. ``tried``: what the engine tries to remove of itself once all of
+    those are gone, and fails on while something else keeps it; ``alone``: the commands after which it doesn't try.
+    ``references``: the names that must all be removed for an image to go. ``anonymous``: the names of the volumes that
+    were made without one.
     """
 
     names: Mapping[Thing, str]
@@ -54,6 +57,10 @@ class Removable(Struct, frozen=True):
     follows: Mapping[Thing, Need] = field(default_factory=dict)
     groups: Mapping[str, frozenset[Thing]] = field(default_factory=dict)
     dependents: Mapping[Thing, Need] = field(default_factory=dict)
+    tried: Mapping[Thing, Need] = field(default_factory=dict)
+    alone: Mapping[Thing, str] = field(default_factory=dict)
+    references: Mapping[Thing, tuple[str, ...]] = field(default_factory=dict)
+    anonymous: frozenset[str] = frozenset()
 
 
 class Kept(Struct, frozen=True):

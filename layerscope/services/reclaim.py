@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from layerscope.analysis.ledger.reclaim import freed, needs_of, plan, weights
 from layerscope.errors import UnsupportedError, UsageError
@@ -10,15 +11,17 @@ from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Candidate, Kept, Reclaim, Removable, Thing, ThingKind
 from layerscope.model.ref import Ref
 from layerscope.services.ledger import ledger
+from layerscope.services.resolve import name_meant
 from layerscope.services.session import Session
-from layerscope.stores.base import WithoutRoot
+from layerscope.stores.base import SharesStorage, WithoutRoot
 from layerscope.stores.claims import Removals
 
 GROUPS = {
     "stopped-containers": "all containers that don't run (container prune)",
     "dangling-images": "images without a name and child (image prune)",
     "unused-images": "images that no container uses (image prune -a)",
-    "unused-volumes": "volumes that no container mounts (volume prune)",
+    "unused-volumes": "volumes that no container mounts (volume prune -a; before docker 23.0 volume prune)",
+    "anonymous-volumes": "those of them that were made without a name (volume prune since docker 23.0)",
     "build-cache": "what only the build cache holds (builder prune -a)",
     "unused-layers": "layers that nothing leads to",
     "orphans": "what nobody claims",
@@ -78,14 +81,23 @@ class _Answer:
         self._ledger = counted
         self._removable = removable
         self._weights = weights(counted, removable)
+        self._named: dict[Thing, set[str]] = {}
         self._untagged: dict[Thing, str] = {}
 
     # ------------------------------------------------------------------ words
     def things(self, words: Iterable[str]) -> set[Thing]:
         found: set[Thing] = set()
+        whole: set[Thing] = set()
         for word in words:
-            found |= self._group(word) if word in GROUPS else {self._one(word)}
-        return found
+            if word in GROUPS:
+                whole |= self._group(word)
+            else:
+                found.add(self._one(word))
+        for thing, named in self._named.items():
+            left = [name for name in self._removable.references.get(thing, ()) if name not in named]
+            if left and thing not in whole:
+                self._untagged[thing] = f"it is also named {', '.join(left)}"
+        return found | whole
 
     def _group(self, word: str) -> set[Thing]:
         names = self._removable.names
@@ -97,10 +109,12 @@ class _Answer:
             parents = {image.parent for image in self._session.store.images()}
             dangling = {one.id for one in self._session.store.images() if not one.repo_tags and one.id not in parents}
             return {thing for thing in names if thing.kind is ThingKind.IMAGE and thing.id in dangling}
-        if word == "unused-volumes":
+        if word in ("unused-volumes", "anonymous-volumes"):
             plain = {one.name for one in self._session.store.volumes() if not one.options and one.driver == "local"}
-            used = {mount.name for one in self._session.store.containers() for mount in one.mounts}
-            return {thing for thing in names if thing.kind is ThingKind.VOLUME and thing.id in plain - used}
+            if word == "anonymous-volumes":
+                plain &= self._removable.anonymous
+            volumes = (thing for thing in names if thing.kind is ThingKind.VOLUME and thing.id in plain)
+            return {thing for thing in volumes if not self._removable.dependents.get(thing)}
         kinds = {
             "unused-images": ThingKind.IMAGE,
             "build-cache": ThingKind.BUILD_CACHE,
@@ -131,15 +145,9 @@ class _Answer:
         thing = Thing(ThingKind.IMAGE, subject.image.id)
         if thing not in self._removable.names:
             raise UsageError(f"{word!r} has no name: it goes with the last image that was made of it, not before")
-        names = [*subject.image.repo_tags, *subject.image.repo_digests]
-        typed = Ref.parse(word).name
-        by_name = any(name == typed or name.removesuffix(":latest") == typed for name in names)
-        by_name = by_name or not subject.image.id.removeprefix("sha256:").startswith(typed.removeprefix("sha256:"))
-        if by_name and len(subject.image.repo_tags) > 1:
-            others = [name for name in subject.image.repo_tags if typed not in (name, name.removesuffix(":latest"))]
-            self._untagged[thing] = f"it is also named {', '.join(others)}"
-        else:
-            self._untagged.pop(thing, None)
+        own = name_meant(subject.image, Ref.parse(word).name, isinstance(self._session.store, SharesStorage))
+        names = self._removable.references.get(thing, ())
+        self._named.setdefault(thing, set()).update(names if own is None else (own,))
         return thing
 
     def _container(self, name: str) -> Thing:
@@ -208,11 +216,12 @@ class _Answer:
         return frozenset(going)
 
     def _candidate(self, thing: Thing) -> Candidate:
+        going = self._with_followers((thing,))
         return Candidate(
             thing=thing,
             name=self._removable.names[thing],
-            frees_disk=freed(self._weights, self._with_followers((thing,))),
-            command=self._removable.commands[thing],
+            frees_disk=freed(self._weights, going),
+            command=" && ".join(self._commands(going)),
         )
 
     def _kept(self, asked: set[Thing], going: frozenset[Thing]) -> Iterable[Kept]:
@@ -233,13 +242,13 @@ class _Answer:
         if thing in self._untagged:
             return self._untagged[thing]
         if thing not in self._removable.names:
-            return "a writable layer whose container is gone stands on it"
+            return "a writable layer whose container is gone, or can't be loaded, stands on it"
         name = self._removable.names[thing]
         return f"{thing.kind} {name}" if thing.kind in (ThingKind.CONTAINER, ThingKind.IMAGE) else name
 
     def _in_order(self, things: Iterable[Thing]) -> list[Thing]:
         """Containers before the images that they are of, images before those that they were made of."""
-        sizes = self._dependents()
+        sizes = self._dependents
         more = self._removable.dependents
         place = {kind: number for number, kind in enumerate(_ORDER)}
 
@@ -249,6 +258,7 @@ class _Answer:
 
         return sorted(things, key=key)
 
+    @cached_property
     def _dependents(self) -> dict[str, int]:
         """How many images stand above each image, by parents."""
         parents = {image.id: image.parent for image in self._session.store.images()}
@@ -263,7 +273,32 @@ class _Answer:
         return counts
 
     def _commands(self, going: frozenset[Thing]) -> tuple[str, ...]:
-        follows = self._removable.follows
-        asked = (thing for thing in going if thing not in follows or not follows[thing] <= going)
-        commands = [self._removable.commands[thing] for thing in self._in_order(asked)]
+        follows, alone = self._removable.follows, self._leading_to_failure(going)
+        asked = {thing for thing in going if thing not in follows or not follows[thing] <= going}
+        commands = [
+            self._removable.alone[thing] if thing in alone else self._removable.commands[thing]
+            for thing in self._in_order(asked | alone)
+        ]
         return tuple(dict.fromkeys(command for command in commands if command))
+
+    @cached_property
+    def _tried_after(self) -> dict[Thing, list[Thing]]:
+        """By each thing, what the engine may try to remove once it is gone."""
+        found: dict[Thing, list[Thing]] = {}
+        for parent, need in self._removable.tried.items():
+            for thing in need:
+                found.setdefault(thing, []).append(parent)
+        return found
+
+    def _leading_to_failure(self, going: frozenset[Thing]) -> frozenset[Thing]:
+        """What goes, and after which the engine would try to remove, one by one, until it fails on what stays."""
+        tried = self._removable.tried
+        after = {parent for thing in going for parent in self._tried_after.get(thing, ())}
+        pending = [thing for thing in after - going if tried[thing] <= going]
+        found: set[Thing] = set()
+        while pending:
+            for thing in (tried.get(pending.pop(), frozenset()) & going) - found:
+                if thing in self._removable.alone:
+                    found.add(thing)
+                    pending.append(thing)
+        return frozenset(found)

@@ -7,7 +7,7 @@ what nobody claims goes alone. Each store's module ``removable`` adds its engine
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from layerscope.model.claim import Category
 from layerscope.model.container import Container
@@ -33,6 +33,7 @@ class Removal:
         *,
         images: Iterable[Image] | None = None,
         dependents: Mapping[str, Iterable[str]] | None = None,
+        unknown: Collection[str] = (),
     ) -> None:
         """Start with the containers of a store.
 
@@ -41,9 +42,10 @@ class Removal:
             ledger: that of the same root.
             images: those that may go; all of the store if None.
             dependents: by a container's ID, those of the containers that can't be without it.
+            unknown: the IDs of containers that the engine doesn't know: it neither removes them nor asks them.
         """
         self._ledger = ledger
-        listed = store.containers()
+        listed = [one for one in store.containers() if one.id not in unknown]
         self.containers = {str(one.id): Thing(ThingKind.CONTAINER, one.id) for one in listed}
         self.of_container: dict[str, Need] = {}
         self.users: dict[str, set[Thing]] = {}
@@ -75,6 +77,10 @@ class Removal:
         self.with_volumes: dict[Thing, frozenset[Thing]] = {}
         self.follows: dict[Thing, Need] = {}
         self.groups: dict[str, frozenset[Thing]] = {}
+        self.tried: dict[Thing, Need] = {}
+        self.alone: dict[Thing, str] = {}
+        self.references: dict[Thing, tuple[str, ...]] = {}
+        self.anonymous: set[str] = set()
         self.dependents = {thing: self.of_container[id_] - {thing} for id_, thing in self.containers.items()}
 
     def removable(self) -> Removable:
@@ -89,6 +95,10 @@ class Removal:
             follows=self.follows,
             groups=self.groups,
             dependents=self.dependents,
+            tried=self.tried,
+            alone=self.alone,
+            references=self.references,
+            anonymous=frozenset(self.anonymous),
         )
 
     # ------------------------------------------------------------------ one by one
@@ -123,7 +133,8 @@ class Removal:
             if volume.path is not None:
                 name = volume.name
                 thing = self.thing(ThingKind.VOLUME, name, f"volume {name}", command_of(*command, name))
-                self.goes(f"volumes/{name}", frozenset((thing, *self.mounting.get(name, ()))))
+                self.dependents[thing] = frozenset(self.mounting.get(name, ()))
+                self.goes(f"volumes/{name}", self.dependents[thing] | {thing})
 
     def add_orphans(self) -> None:
         """What nobody claims, unless a rule knows better: so this comes last."""

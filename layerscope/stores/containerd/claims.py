@@ -30,9 +30,9 @@ from layerscope.stores.containerd.metadata import FILE, FOLDER, read_metadata
 from layerscope.stores.containerd.snapshots import COMMITTED, folder_of
 from layerscope.stores.containerd.snapshots import FILE as RECORDS
 from layerscope.stores.containerd.store import ContainerdStore
-from layerscope.stores.docker.cache_claims import YOUNG_SECONDS
 from layerscope.stores.docker.claims import content_place, root_place
 from layerscope.stores.docker.homes import overlay_layer
+from layerscope.stores.docker.interrupted import YOUNG_SECONDS
 from layerscope.stores.docker.record import Fault, list_directory
 
 _CONTENT = "io.containerd.content.v1.content"

@@ -45,7 +45,7 @@ class ParentImages:
             self._protectors[one.image.id] = frozenset().union(*(found.of_container[each.id] for each in keep))
         special = [one for one in store.stored_images if self._children(one.image.id) or self._is_left(one.image.id)]
         if special:
-            found.commands[PRUNE] = "docker image prune"
+            found.commands[PRUNE] = "docker image prune -f"
             untagged = [self._untagged(one, store) for one in special if one.image.names]
             self.groups = {"dangling-images": frozenset((PRUNE,)), "unused-images": frozenset((PRUNE, *untagged))}
 
@@ -53,7 +53,7 @@ class ParentImages:
         """The thing that is taken when a prune takes an image by its names."""
         thing = _by_name(one.image.id)
         by_names = image_command(store.halves.namespace, one.records, one.image.names)
-        self._found.commands[thing] = "docker image prune -a" if self._is_left(one.image.id) else by_names
+        self._found.commands[thing] = "docker image prune -a -f" if self._is_left(one.image.id) else by_names
         self._found.follows[thing] = frozenset((Thing(ThingKind.IMAGE, one.image.id),))
         return thing
 

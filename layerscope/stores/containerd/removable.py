@@ -29,7 +29,7 @@ from layerscope.stores.containerd.removal_commands import container_command, ima
 from layerscope.stores.containerd.removal_roots import TASKS, need_of_root
 from layerscope.stores.containerd.snapshots import folder_of, read_snapshots
 from layerscope.stores.containerd.store import ContainerdStore
-from layerscope.stores.docker.removable import anonymous_volumes
+from layerscope.stores.docker.removable import anonymous_volumes, made_without_name
 from layerscope.stores.removal import Removal, called
 
 _CRI = "io.containerd.grpc.v1.cri"
@@ -45,6 +45,7 @@ def removable(store: ContainerdStore, ledger: Ledger) -> Removable:
     if halves.containerd is not None and halves.containerd.metadata.sound:
         _add_kept(store, found)
     found.add_volumes(store.volumes(), "docker", "volume", "rm")
+    found.anonymous = made_without_name(store.volumes(), labelled=True)
     found.add_orphans()
     return found.removable()
 
@@ -85,6 +86,7 @@ def _add_images(store: ContainerdStore, found: Removal) -> None:
         if image.names or not keeps:
             command = image_command(store.halves.namespace, one.records, image.names or (short,))
             thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
+            found.references[thing] = image.repo_tags if len(image.repo_tags) > 1 else ()
             unused.add(thing)
             nameless = not (image.names if store.halves.is_docker else image.repo_tags)
             if nameless and image.id not in found.children:

@@ -96,7 +96,7 @@ def _lease(lease: str, namespace: Namespace, found: Removal) -> Need:
         command = "docker buildx history rm --all"
         return frozenset((found.thing(ThingKind.BUILD_CACHE, _HISTORY, "records of builds", command),))
     if {_FLAT, _TEMPORARY} & namespace.leases[lease].labels.keys() or _BUILT.fullmatch(lease):
-        return frozenset((found.thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a"),))
+        return frozenset((found.thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a -f"),))
     command = lease_command(namespace.name, lease)
     thing = found.thing(ThingKind.TEMPORARY, f"{namespace.name}/{lease}", f"lease {lease}", command)
     found.guarded[thing] = f"lease {lease[:64]} of {namespace.name} keeps it: a pull or build may be going on"

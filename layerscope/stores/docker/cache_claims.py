@@ -25,20 +25,18 @@ from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, is_file_name
+from layerscope.stores.docker.interrupted import YOUNG_SECONDS, changed, interrupted_category, interrupted_creations
 from layerscope.stores.docker.mounts import MountRecord
 from layerscope.stores.docker.record import Fault, list_directory, read_line
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.layer_folder import layer_folder
 
-YOUNG_SECONDS = 600.0
 _SAME_MOMENT = 1.0
 _REMOVING = re.compile(r"[0-9a-f]{64}-.*-removing")
 _LAYER_NAME = re.compile(r"([0-9a-f]{64}(-init)?|[0-9a-z]{25})(-removing)?")
 _CONTAINER_RANK, _OTHER_RANK = 10_000, 20_000
 _MOST_NAMES = 4
 _WALKED = 5000
-_MADE_FIRST = {"checkpoints", "hostconfig.json"}
-"""What docker makes of a container before its config; everything else comes later."""
 _WHOLE_TREES = {"overlay", "vfs", "btrfs", "zfs"}
 
 
@@ -55,20 +53,6 @@ def claims_now(store: DockerStore) -> CacheClaims:
     """The claims on the layers of a store's driver by records that are read anew, the directories before them."""
     listed = layer_ids(store.root, store.driver)
     return CacheClaims(store.root, DockerStore(store.root, store.path, store.driver), store.driver, listed, "")
-
-
-def interrupted_creations(store: DockerStore) -> frozenset[str]:
-    """The containers whose creation was cut off before their config was written: docker never loads or removes them."""
-    found = set()
-    for container in store.containers():
-        if not container.problems:
-            continue
-        entries = list_directory(store.root.enter("containers").enter(container.id))
-        if isinstance(entries, Fault):
-            continue
-        if all(name in _MADE_FIRST or name.startswith(".tmp-") for name, _kind in entries):  # or it is still empty
-            found.add(str(container.id))
-    return frozenset(found)
 
 
 class CacheClaims:
@@ -156,8 +140,7 @@ class CacheClaims:
         told = f"{self._prefix}{record.path}"
         if record.name in self._interrupted:
             owner, told = record.name[:12], f"{told}; creating its container was interrupted"
-            young = time.time() - self._changed(f"containers/{record.name}") < YOUNG_SECONDS
-            kinds = (Category.TEMPORARY if self._maybe_alive and young else Category.ORPHAN,) * 2
+            kinds = (interrupted_category(store, record.name),) * 2
         elif container is not None:
             owner = container.name or record.name[:12]
             if container.state in ("dead", "removing"):
@@ -165,7 +148,7 @@ class CacheClaims:
             kinds = (Category.CONTAINER_RW, Category.CONTAINER_INIT)
         elif record.name in self._lost:
             owner = record.name[:12]
-            young = time.time() - self._changed(f"{record.path}") < YOUNG_SECONDS
+            young = time.time() - changed(store, record.path) < YOUNG_SECONDS
             if self._maybe_alive and young:
                 what = "a build's step" if record.init_id is None else "a container that is being made or removed"
                 kinds, told = (Category.TEMPORARY,) * 2, f"{told}; {what}"
@@ -283,15 +266,6 @@ class CacheClaims:
             if stat is not None:
                 found.append((f"{self._prefix}{place}/{name}", stat.st_mtime))
         return found
-
-    def _changed(self, path: str) -> float:
-        """When a record changed last: now, if it is gone."""
-        try:
-            return self._root.descend(path).stat_self().st_mtime
-        except FileNotFoundError:
-            return time.time()
-        except OSError:
-            return 0.0
 
     def _link_time(self, directory: Directory) -> float:
         """When a layer's directory was made: its ``link`` file is never written again."""

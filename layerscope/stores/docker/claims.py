@@ -18,8 +18,9 @@ from layerscope.model.container import Container
 from layerscope.model.digest import is_hex64
 from layerscope.stores.claims import ClaimedTree
 from layerscope.stores.detect import GRAPH_DRIVERS, detect
-from layerscope.stores.docker.cache_claims import CacheClaims, interrupted_creations, layer_ids
+from layerscope.stores.docker.cache_claims import CacheClaims, layer_ids
 from layerscope.stores.docker.homes import home
+from layerscope.stores.docker.interrupted import interrupted_creations, interrupted_folder
 from layerscope.stores.docker.liveness import find_liveness
 from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.record_places import records_of
@@ -31,6 +32,7 @@ _TEMPORARY = re.compile(
     r"[0-9A-Za-z.-]*[0-9]"
 )
 _OF_STEPS = re.compile(r"(hosts|resolv\.conf)(\.[0-9a-z]+)?(\.tmp)?|runc-log\.json|\.[a-z-]+")
+_PARTLY_RESOLVED = re.compile(r"(hash|resolv)\d+").fullmatch
 _LOST_FOUND = "lost+found"
 _ROOT_INODE = 2
 _LAB_FILES = ("layerscope-lab.json",)
@@ -53,7 +55,7 @@ def root_place(root: Directory, path: Path, prefix: str, extra: dict[str, Place]
     record = _Records(prefix)
     names: dict[str, Place] = {
         "image": record.folder("image", {driver: records_of(store, prefix) for driver, store in stores.items()}),
-        "containers": _containers(prefix, stores, held),
+        "containers": _containers(prefix, stores),
         "volumes": _volumes(root, prefix, held),
         "buildkit": _buildkit(prefix),
         "network": _network(prefix),
@@ -118,17 +120,14 @@ class _Records:
 
 
 # ---------------------------------------------------------------------- containers
-def _containers(prefix: str, stores: dict[str, DockerStore], held: bool) -> Place:
+def _containers(prefix: str, stores: dict[str, DockerStore]) -> Place:
     claim = Claim(f"{prefix}containers", Category.RECORD, "docker", "holds a directory for each container")
     known: dict[str, Container] = {one.id: one for store in stores.values() for one in store.containers()}
-    cut_off = frozenset(name for store in stores.values() for name in interrupted_creations(store))
+    cut_off = {name: store for store in stores.values() for name in interrupted_creations(store)}
 
     def container(name: str) -> Place | None:
         if name in cut_off:
-            reason = "has no config.v2.json: creating the container was interrupted"
-            category = Category.TEMPORARY if held else Category.ORPHAN
-            half = Claim(f"{prefix}containers/{name}", category, name[:12], reason)
-            return Place(half, whole=True, folder=True)
+            return Place(interrupted_folder(cut_off[name], name, prefix), whole=True, folder=True)
         return container_place(name, known.get(name), prefix) if is_hex64(name) else None
 
     return Place(claim, rule=container)
@@ -161,7 +160,7 @@ def container_place(id_: str, container: Container | None, prefix: str) -> Place
             (re.compile(rf"{id_}-json\.log(\.\d+)?(\.gz)?(\.tmp)?").fullmatch, Place(log)),
             (re.compile(r"container-cached\.log(\.\d+)?(\.gz)?").fullmatch, Place(log)),
             (re.compile(r"\.tmp-(config\.v2|hostconfig|config)\.json\d+").fullmatch, Place(temporary)),
-            (re.compile(r"(hash|resolv)\d+").fullmatch, Place(resolver)),
+            (_PARTLY_RESOLVED, Place(resolver)),
         ),
         folder=True,
     )
@@ -247,7 +246,13 @@ def content_place(claim: Claim) -> Place:
 
 def _network(prefix: str) -> Place:
     claim = Claim(f"{prefix}network", Category.NETWORK, "docker", "libnetwork's records")
-    return Place(claim, names={"files": Place(claim, names={"local-kv.db": Place(claim)})})
+    names = {name: Place(claim) for name in ("hosts", "resolv.conf", "resolv.conf.hash")}
+    temporary = Claim(f"{prefix}network/files", Category.TEMPORARY, "docker", "resolv.conf that was being written")
+    partly = (_PARTLY_RESOLVED, Place(temporary))
+    # A swarm's sandboxes have such files as a container has: that of the ingress network here, the others in folders.
+    sandbox = (re.compile(r"lb_[0-9a-z]{25}").fullmatch, Place(claim, names=names, rule=by_pattern(partly)))
+    files = Place(claim, names={"local-kv.db": Place(claim), **names}, rule=by_pattern(sandbox, partly))
+    return Place(claim, names={"files": files})
 
 
 def _plugins(prefix: str) -> Place:

@@ -257,6 +257,11 @@ def _read_container(
     )
 
 
+def is_loaded(container: Container) -> bool:
+    """Whether docker loads a container, so that it can be removed."""
+    return not any(problem.effect.startswith(NOT_LOADED) for problem in container.problems)
+
+
 def image_id_of(config: ContainerConfig) -> ImageID | None:
     """The image that the name meant when the container was made, None if that isn't recorded."""
     return ImageID(config.image) if config.image and is_digest(config.image) else None

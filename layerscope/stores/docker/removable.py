@@ -8,25 +8,31 @@
 | volume | the volume, every container that mounts it |
 | log | the container, or the log alone |
 
-An image without a name goes with its last child. Since 23.0 `volume prune` takes anonymous volumes only; volumes with
-options are not pruned.
+An image without a name goes with its last child; with the last tag of a repository the image's digests in it go, too.
+Since 23.0 `volume prune` takes anonymous volumes only, unless `-a` is given; volumes with options are not pruned.
 Source: moby daemon/images/image_delete.go, image_prune.go, daemon/delete.go, prune.go, layer/layer_store.go.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from layerscope.model.container import Container
-from layerscope.model.digest import ChainID, hex_of
+from layerscope.model.digest import ChainID, hex_of, is_hex64
+from layerscope.model.image import Image
 from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
-from layerscope.stores.docker.cache_claims import YOUNG_SECONDS, interrupted_creations
+from layerscope.model.volume import Volume
+from layerscope.stores.docker.containers import is_loaded
+from layerscope.stores.docker.engine import SINCE_23
+from layerscope.stores.docker.interrupted import YOUNG_SECONDS
+from layerscope.stores.docker.reference import parse_reference
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.removal import Removal, called, command_of
 
+_ANONYMOUS = "com.docker.volume.anonymous"
 _BUILD_CACHE = Thing(ThingKind.BUILD_CACHE, "")
 _NEVER = Thing(ThingKind.TEMPORARY, "")
 """What nothing removes: it is in no set of things that go."""
@@ -34,31 +40,34 @@ _NEVER = Thing(ThingKind.TEMPORARY, "")
 
 def removable(store: DockerStore, ledger: Ledger) -> Removable:
     """Everything that may go of the driver's world of ``store``."""
-    found = Removal(store, ledger)
-    interrupted = interrupted_creations(store)
-    _add_containers(store, interrupted, found)
+    unknown = frozenset(one.id for one in store.containers() if not is_loaded(one))
+    found = Removal(store, ledger, unknown=unknown)
+    _add_containers(store, found)
     _add_images(store, found)
-    _add_layers(store, _keepers(store, interrupted, found), found)
+    _add_layers(store, _keepers(store, found), found)
     _guard_unused(store, found)
     found.add_volumes(store.volumes(), "docker", "volume", "rm")
+    found.anonymous = made_without_name(store.volumes(), labelled=SINCE_23 in store.engine.traces)
     found.add_orphans()
     return found.removable()
 
 
-def _add_containers(store: DockerStore, interrupted: frozenset[str], found: Removal) -> None:
+def _add_containers(store: DockerStore, found: Removal) -> None:
     layers = layer_folder(store.driver)
     mounts = f"image/{store.driver}/layerdb/mounts"
     tasks = "containerd/daemon/io.containerd.runtime.v2.task/moby"
     for one in store.containers():
-        found.with_volumes[found.containers[one.id]] = anonymous_volumes(one)
-        if one.id in interrupted:
+        if one.id not in found.containers:
             continue
+        found.with_volumes[found.containers[one.id]] = anonymous_volumes(one)
         name, force = called(one), ("-f",) if one.runs else ()
         need = found.of_container[one.id]
         found.thing(ThingKind.CONTAINER, one.id, name, command_of("docker", "rm", *force, name))
         found.add_log(one)
-        for path in (f"containers/{one.id}", f"{mounts}/{one.id}", f"{tasks}/{one.id}"):
+        for path in (f"containers/{one.id}", f"{mounts}/{one.id}"):
             found.goes(path, need)
+        if one.runs:  # what a crash left there of one that doesn't run stays
+            found.goes(f"{tasks}/{one.id}", need)
         for cache_id in (one.mount_id, one.init_id):
             if cache_id is not None:
                 found.layer_goes(f"{layers}/{cache_id}", need)
@@ -69,8 +78,10 @@ def _add_images(store: DockerStore, found: Removal) -> None:
     for image in images:
         if image.names or image.id not in found.children:
             short = hex_of(image.id)[:12]
-            command = command_of("docker", "rmi", *(image.names or (short,)))
-            found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
+            names = references(image)
+            command = command_of("docker", "rmi", *(names or (short,)))
+            thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
+            found.references[thing] = names
     for image in images:
         thing, need = Thing(ThingKind.IMAGE, image.id), found.with_all_above(image.id)
         if thing in found.names:
@@ -79,16 +90,32 @@ def _add_images(store: DockerStore, found: Removal) -> None:
             found.goes(f"image/{store.driver}/imagedb/{folder}/sha256/{hex_of(image.id)}", need)
 
 
+def references(image: Image) -> tuple[str, ...]:
+    """The names that must be removed one by one: with the last tag of a repository its digests go, too."""
+    tagged = {_repository(tag) for tag in image.repo_tags}
+    return (*image.repo_tags, *(name for name in image.repo_digests if _repository(name) not in tagged))
+
+
+def _repository(name: str) -> str:
+    parts = parse_reference(name)
+    return parts[0] if parts is not None else name
+
+
 # ---------------------------------------------------------------------- layers
-def _keepers(store: DockerStore, interrupted: frozenset[str], found: Removal) -> dict[str, set[Thing]]:
-    """By the chain ID of a layer, the images and containers that stand on it."""
+def _keepers(store: DockerStore, found: Removal) -> dict[str, set[Thing]]:
+    """By the chain ID of a layer, the images and containers that stand on it.
+
+    docker loads the record of a writable layer whatever it knows of the container: what that stands on stays with it.
+    """
     keepers: dict[str, set[Thing]] = {}
     for image in store.images():
         need = found.with_all_above(image.id)
         for chain in image.chain_ids:
             keepers.setdefault(chain, set()).update(need)
     for container in store.containers():
-        keeper = _NEVER if container.id in interrupted else found.containers[container.id]
+        keeper = found.containers.get(container.id, _NEVER)
+        if keeper is _NEVER and container.id not in store.mounts():
+            continue
         for level in store.levels(container):
             if level.chain_id is not None:
                 keepers.setdefault(level.chain_id, set()).add(keeper)
@@ -106,7 +133,7 @@ def _keepers(store: DockerStore, interrupted: frozenset[str], found: Removal) ->
 def _add_layers(store: DockerStore, keepers: Mapping[str, set[Thing]], found: Removal) -> None:
     layers, held = layer_folder(store.driver), store.build_cache()
     if held:
-        found.thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a")
+        found.thing(ThingKind.BUILD_CACHE, "", "build cache", "docker builder prune -a -f")
     for link, layer in store.layers().items():
         kept_by = set(keepers.get(link, ()))
         if layer.cache_id in held:
@@ -135,6 +162,11 @@ def _guard_unused(store: DockerStore, found: Removal) -> None:
     if time.time() - newest < YOUNG_SECONDS:
         why = "layers were made a moment ago: a pull or load may be going on"
         found.guarded.update({thing: why for thing in found.names if thing.kind is ThingKind.UNUSED_LAYER})
+
+
+def made_without_name(volumes: Iterable[Volume], labelled: bool) -> set[str]:
+    """The volumes that docker takes for anonymous: since 23.0 by their label, before that it gave them 64 digits."""
+    return {one.name for one in volumes if _ANONYMOUS in one.labels or (not labelled and is_hex64(one.name))}
 
 
 def anonymous_volumes(container: Container) -> frozenset[Thing]:

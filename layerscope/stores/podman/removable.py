@@ -8,20 +8,20 @@
 | volume | the volume, every container that mounts it |
 | log | the container, or the log alone |
 
-An image without a name goes with its last child. Removing a container takes nothing of what it stands on: what no image
-has is left as an unused layer. ``volume prune`` takes every volume that no container mounts, ``container prune`` leaves
-containers of pods. Source: containers/common libimage/image.go ``removeRecursive``; containers/storage store.go
-``DeleteImage``, ``DeleteContainer``; podman libpod/runtime_ctr.go, pkg/domain/infra/abi; held against podman 4.3.
+An image without a name goes with its last child; if a container is of it ``podman rmi`` removes the child, then fails.
+Removing a container takes nothing of what it stands on: what no image has is left as an unused layer. ``volume prune``
+takes every volume that no container mounts, ``container prune`` leaves containers of pods. Source: containers/common
+libimage/image.go ``removeRecursive``; containers/storage store.go ``DeleteImage``, ``DeleteContainer``; podman
+libpod/runtime_ctr.go, pkg/domain/infra/abi; held against podman 4.3.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from layerscope.model.container import Container
 from layerscope.model.digest import hex_of
-from layerscope.model.image import Image
 from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
 from layerscope.stores.layer_folder import layer_folder
@@ -33,6 +33,7 @@ from layerscope.stores.removal import Removal, called, command_of, reached
 
 _STOPPED = {"created", "exited"}
 _YOUNG_SECONDS = 600.0
+_AUTOREMOVE = "io.podman.annotations.autoremove"
 _DEPENDS = tuple(f"{kind}NsCtr" for kind in ("ipc", "mount", "net", "pid", "user", "uts", "cgroup"))
 
 
@@ -43,7 +44,7 @@ def removable(store: PodmanStore, ledger: Ledger) -> Removable:
     images = [one.image for one in stored]
     found = Removal(store, ledger, images=images, dependents=_dependents(store))
     _add_containers(store, found)
-    _add_images(store, images, found)
+    _add_images(store, stored, found)
     _add_layers(store, stored, found)
     _add_volumes(store, found)
     found.add_orphans()
@@ -55,7 +56,7 @@ def _dependents(store: PodmanStore) -> dict[str, list[str]]:
     """For each container those that share a namespace of its, and thus can't be without it."""
     found: dict[str, list[str]] = {}
     for container in store.containers():
-        listed = container.config.get("dependencies")
+        listed = container.config.get("Dependencies")
         names = [container.config.get(key) for key in _DEPENDS]
         for name in (*names, *(listed if isinstance(listed, list) else ())):
             if isinstance(name, str) and name and name != container.id:
@@ -70,6 +71,9 @@ def _add_containers(store: PodmanStore, found: Removal) -> None:
         need = found.of_container[one.id]
         thing = found.thing(ThingKind.CONTAINER, one.id, called(one), command)
         found.with_volumes[thing] = frozenset(_anonymous_volumes(store, one))
+        if one.runs and _is_removed_when_it_ends(one):
+            alone = (volume for volume in found.with_volumes[thing] if found.mounting[volume.id] == need)
+            found.follows.update(dict.fromkeys(alone, need))
         found.add_log(one)
         found.goes(f"{store.driver}-containers/{one.id}", need)
         if one.mount_id is not None:
@@ -89,34 +93,58 @@ def _removal(store: PodmanStore, container: Container) -> tuple[str, bool]:
             pod = store.libpod.pods.get(recorded.typed.pod)
             named = pod.typed.name if pod else None
             return command_of("podman", "pod", "rm", *force, named or recorded.typed.pod), True
-        return command_of("podman", "rm", *force, name), bool(recorded.typed.pod)
+        # Its end may remove such a container's volumes before this command gets to it: so it asks for that, too.
+        volumes = ("-v",) if container.runs and _is_removed_when_it_ends(container) else ()
+        return command_of("podman", "rm", *force, *volumes, name), bool(recorded.typed.pod)
     metadata = store.container_list.records[container.id].raw.get("metadata")
     if isinstance(metadata, str) and '"pod-name"' in metadata:
         verb = "rmp" if '"pod":true' in metadata else "rm"
         return command_of("crictl", verb, *force, short), True
-    return command_of("buildah", "rm", name), bool(store.libpod.path)
+    if store.libpod.path:
+        # Of a build that was cut off: what it had mounted only force takes. Buildah itself need not be installed.
+        return command_of("podman", "rm", "-f", name), True
+    return command_of("buildah", "rm", name), False
+
+
+def _is_removed_when_it_ends(container: Container) -> bool:
+    """Whether it was made with ``--rm``, which removes its anonymous volumes, too."""
+    spec = container.config.get("spec")
+    annotations = spec.get("annotations") if isinstance(spec, Mapping) else None
+    return isinstance(annotations, Mapping) and annotations.get(_AUTOREMOVE) == "TRUE"
 
 
 def _anonymous_volumes(store: PodmanStore, container: Container) -> Iterator[Thing]:
     """The volumes that ``podman rm -v`` removes with a container, if no other one has them."""
     for mount in container.mounts:
-        recorded = store.libpod.volumes.get(mount.name) if mount.name else None
-        if recorded is not None and recorded.raw.get("isAnon") is True:
+        if mount.name and _is_anonymous(store, mount.name):
             yield Thing(ThingKind.VOLUME, mount.name)
 
 
+def _is_anonymous(store: PodmanStore, volume: str) -> bool:
+    recorded = store.libpod.volumes.get(volume)
+    return recorded is not None and recorded.raw.get("isAnon") is True
+
+
 # ---------------------------------------------------------------------- images
-def _add_images(store: PodmanStore, images: Sequence[Image], found: Removal) -> None:
+def _add_images(store: PodmanStore, stored: Sequence[StoredImage], found: Removal) -> None:
+    images = [one.image for one in stored]
+    names_of = {one.image.id: _names(one) for one in stored}
     tool = "podman" if store.libpod.path or not _is_kubernetes(store) else "crictl"
     followers: dict[str, list[str]] = {
         image.id: found.children[image.id] for image in images if image.id in found.children and not image.names
     }
     things, dangling = set(), set()
-    for image in images:
-        short = hex_of(image.id)[:12]
-        command = command_of(tool, "rmi", *(image.names or (short,)))
+    for one in stored:
+        image, short = one.image, hex_of(one.image.id)[:12]
+        names = names_of[image.id]
+        # A list of manifests has a command of its own: rmi takes its name for that of the image in it.
+        words = ("manifest", "rm") if one.is_list and tool == "podman" else ("rmi",)
+        command = command_of(tool, *words, *(names or (short,)))
         thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
         things.add(thing)
+        if tool == "podman" and not one.is_list:
+            found.alone[thing] = command_of(tool, "rmi", "--no-prune", *(names or (short,)))
+        found.references[thing] = names if len(names) > 1 else ()
         if not image.names and image.id not in found.children:
             dangling.add(thing)
         users = frozenset(found.users.get(image.id, ()))
@@ -127,9 +155,16 @@ def _add_images(store: PodmanStore, images: Sequence[Image], found: Removal) -> 
             last = (one for one in reached(image.id, followers) if one not in followers)
             needs.append(users.union(*(_with_users(one, found) for one in last)))
             found.follows[thing] = users.union(*(_with_users(child, found) for child in followers[image.id]))
+            found.tried[thing] = frozenset(Thing(ThingKind.IMAGE, child) for child in followers[image.id])
         found.goes(f"{store.driver}-images/{hex_of(image.id)}", *needs)
     found.groups["unused-images"] = frozenset(things)
     found.groups["dangling-images"] = frozenset(dangling)
+
+
+def _names(one: StoredImage) -> tuple[str, ...]:
+    """The names that podman knows it by. It tells of more: each of them with the digest of each manifest."""
+    names = one.raw.get("names")
+    return tuple(name for name in names if isinstance(name, str) and name) if isinstance(names, list) else ()
 
 
 def _is_kubernetes(store: PodmanStore) -> bool:
@@ -195,6 +230,6 @@ def _add_volumes(store: PodmanStore, found: Removal) -> None:
     """Those that podman knows; the folder of another one is nothing that it removes."""
     known = (one for one in store.volumes() if one.name in store.libpod.volumes or not store.libpod.path)
     found.add_volumes(known, "podman", "volume", "rm")
-    found.groups["unused-volumes"] = frozenset(
-        thing for thing in found.names if thing.kind is ThingKind.VOLUME and thing.id not in found.mounting
-    )
+    unused = {thing for thing in found.names if thing.kind is ThingKind.VOLUME and thing.id not in found.mounting}
+    found.groups["unused-volumes"] = frozenset(unused)
+    found.groups["anonymous-volumes"] = frozenset(thing for thing in unused if _is_anonymous(store, thing.id))
