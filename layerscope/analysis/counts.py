@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from layerscope.model.entry import EntryState
 from layerscope.model.level import LevelCounts
+from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
 from layerscope.overlay.provenance import stream_own_entries
 from layerscope.overlay.view import MergedView
@@ -27,14 +28,14 @@ def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = 
         if len(directory.parts) == 1:
             _count_alone(cut, directory.parts[0], counts)
             continue
-        for entry in stream_own_entries(directory):
-            if entry.state is not None:
-                counts[entry.state] += 1
-            if entry.is_dir:
-                try:
-                    pending.append(directory.child(entry.name))
-                except OSError:
-                    continue
+        try:
+            for entry in stream_own_entries(directory):
+                if entry.state is not None:
+                    counts[entry.state] += 1
+                if entry.is_dir:
+                    pending.extend(_child(directory, entry.name))
+        except OSError as error:
+            view.note_unread(directory.parts[0], error)
     return LevelCounts(
         added=counts[EntryState.ADDED] + counts[EntryState.PLAIN],
         modified=counts[EntryState.MODIFIED],
@@ -42,6 +43,14 @@ def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = 
         deleted=counts[EntryState.WHITEOUT],
         opaque=counts[EntryState.OPAQUE],
     )
+
+
+def _child(directory: MergedDirectory, name: str) -> Iterator[MergedDirectory]:
+    """A directory in another one, if there is a way into it."""
+    try:
+        yield directory.child(name)
+    except OSError:
+        return
 
 
 def _count_alone(view: MergedView, top: Part, counts: dict[EntryState, int]) -> None:
@@ -56,7 +65,15 @@ def _count_alone(view: MergedView, top: Part, counts: dict[EntryState, int]) -> 
             if kind == "d":
                 child = part.enter(name)
                 pending.append(child)
-                if child.is_opaque:
+                if _is_opaque(view, child):
                     counts[EntryState.OPAQUE] += 1
                     continue
             counts[EntryState.ADDED] += 1
+
+
+def _is_opaque(view: MergedView, part: Part) -> bool:
+    try:
+        return part.is_opaque
+    except OSError as error:
+        view.note_unread(part, error)
+        return False

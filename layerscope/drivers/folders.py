@@ -241,8 +241,7 @@ class LinkedLayers(LayerFolders):
             what = "missing" if link is None else f"is {link[:40]!r}, expected 26 characters A-Z2-7"
             effect = "the engine can't mount what stands on it; order is taken from the layer records"
             found.append(Problem(f"{folder}/link", what, effect))
-        elif (target := self._target_of(link)) != f"../{cache_id}/diff":
-            what = "short name missing" if target is None else f"short name leads to {target[:80]!r}"
+        elif what := self._wrong_short_name(link, cache_id):
             effect = "the engine can't start or diff what uses this layer, or takes other files for it"
             hint = f"ln -s ../{cache_id}/diff {self.home}/l/{link}"
             found.append(Problem(f"{self.home}/l/{link}", what, effect, hint, Severity.WARNING))
@@ -252,12 +251,15 @@ class LinkedLayers(LayerFolders):
             found.append(Problem(f"{folder}/lower", what, effect))
         return found
 
-    def _target_of(self, short: str) -> str | None:
-        """Where a symlink of ``l/`` leads; None if there is none."""
+    def _wrong_short_name(self, short: str, cache_id: CacheID) -> str:
+        """What is wrong with a symlink of ``l/``; "" if nothing is, or this user may not look."""
         try:
-            return self._home.enter("l").readlink(short)
+            target = self._home.enter("l").readlink(short)
+        except PermissionError:
+            return ""
         except OSError:  # the folder of short names, too, may be missing, or be something else
-            return None
+            return "short name missing"
+        return "" if target == f"../{cache_id}/diff" else f"short name leads to {target[:80]!r}"
 
 
 class SnapshotFolders(LayerFolders):

@@ -141,12 +141,15 @@ class MergedView:
     def _told(self, part: Part, read: Callable[[], dict[str, MarkedKind]]) -> dict[str, MarkedKind]:
         try:
             return read()
-        except FileNotFoundError:
-            return {}
         except OSError as error:
+            self.note_unread(part, error)
+            return {}
+
+    def note_unread(self, part: Part, error: OSError) -> None:
+        """Tell that what a part holds can't be read; one that went while we looked is not told of."""
+        if not isinstance(error, FileNotFoundError):
             what = f"level {part.level}: cannot read this directory: {os.strerror(error.errno or 0)}"
             self._tell(Problem(part.path, what, "its entries of that level are not shown", severity=Severity.WARNING))
-            return {}
 
     def note_foreign_mark(self, part: Part) -> None:
         """Tell of an opaque mark of the prefix that doesn't count here: any process in a container may have set it."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from layerscope.analysis.doctor.checks import CHECKS
 from layerscope.analysis.doctor.evidence import Evidence
+from layerscope.analysis.doctor.kinds import strange_kinds
 from layerscope.analysis.doctor.told import rule_for
+from layerscope.analysis.verify.layer import TAR_RECORD
 from layerscope.drivers import RecordsLower
 from layerscope.errors import CorruptError
 from layerscope.hostfs.mounts import mounts_below
@@ -20,7 +22,9 @@ from layerscope.model.subject import Subject
 from layerscope.model.verdict import Verdict
 from layerscope.services.session import Session
 from layerscope.services.verify import verify
+from layerscope.stores.base import SharesStorage
 from layerscope.stores.docker.cache_claims import claims_now
+from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.store import DockerStore
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -58,6 +62,8 @@ def examine(
                 )
     else:
         found += [_explained(Problem(one.path, one.what)) for verdict in verdicts for one in verdict.findings]
+        if isinstance(session.store, SharesStorage):
+            found += [_explained(problem) for problem in _unverifiable(session, verdicts)]
     unique = dict.fromkeys(found)
     return sorted(unique, key=lambda one: (_RANK[one.severity], os.fsencode(one.path), one.what))
 
@@ -74,6 +80,17 @@ def _explained(problem: Problem) -> Diagnosis:
     return Diagnosis(
         rule.rule, problem.path, problem.what, rule.outcome, docker, rule.readable, repair, problem.severity
     )
+
+
+def _unverifiable(session: Session, verdicts: tuple[Verdict, ...]) -> Iterator[Problem]:
+    """Layers of containers/storage whose tar no record tells: it keeps one for each layer that it unpacks."""
+    for verdict in verdicts:
+        if verdict.ok is None and verdict.skipped.startswith(TAR_RECORD) and verdict.cache_id is not None:
+            path = f"{session.driver}-layers/{verdict.cache_id}.tar-split.gz"
+            what = verdict.skipped.removeprefix(TAR_RECORD).strip()
+            hint = "remove the image and pull it again"
+            effect = "push and save of the layer fail; it can't be verified"
+            yield Problem(path, what, effect, hint, Severity.WARNING)
 
 
 def _all_levels(session: Session) -> list[Level]:
@@ -110,13 +127,17 @@ def _evidence(session: Session, store: DockerStore, levels: list[Level], verdict
         tar_split=store.tar_split,
         lost_marks=_lost_marks(session, levels),
         verdicts=verdicts,
+        strange=tuple(one for tree in store.claimed_trees() for one in strange_kinds(tree.directory, tree.place)),
     )
 
 
 def _unclaimed(session: Session, store: DockerStore) -> tuple[CacheID, ...]:
     driver = session.contents.driver
     listed = () if driver is None else tuple(driver.layer_ids())
-    claimed = frozenset(_claimed(session, store))
+    records = list_directory(session.root.descend(f"image/{session.driver}/layerdb/sha256"))
+    if isinstance(records, Fault) and not records.absent:
+        return ()  # what they would claim isn't known
+    claimed = frozenset(_claimed(session, store, () if isinstance(records, Fault) else [name for name, _ in records]))
     return tuple(one for one in listed if one not in claimed)
 
 
@@ -138,15 +159,18 @@ def _lost_marks(session: Session, levels: list[Level]) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(session.contents.lost_marks(tuple(levels))))
 
 
-def _claimed(session: Session, store: DockerStore) -> Iterator[CacheID]:
-    """The directories that any record names: of layers, containers, a build cache, interrupted removals, ``lower``."""
+def _claimed(session: Session, store: DockerStore, records: Iterable[str]) -> Iterator[CacheID]:
+    """The directories that any record names: of layers, containers, a build cache, interrupted removals, ``lower``.
+
+    ``records`` are the names of all records of layers.
+    """
     driver = session.contents.driver
     named: set[CacheID] = set(store.build_cache())
     named |= {layer.cache_id for layer in store.layers().values() if layer.cache_id is not None}
     for record in store.mounts().values():
         named |= {one for one in (record.mount_id, record.init_id) if one is not None}
     folder = session.root.descend(f"image/{session.driver}/layerdb/sha256")
-    for name in folder.names():
+    for name in records:
         if name.endswith("-removing"):
             try:
                 text = os.fsdecode(folder.enter(name).read("cache-id", _CACHE_ID_LIMIT)).strip()

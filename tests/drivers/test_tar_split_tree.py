@@ -175,8 +175,12 @@ def facts(directory: LayerDirectory, folder: str = "") -> dict[str, tuple[Any, .
 
 
 def random_members(rng: random.Random) -> list[tuple[tarfile.TarInfo, bytes]]:
-    """A tar as docker writes them: directories before what is in them, links after their files; names come twice."""
-    folders, files, used = [""], [], set()
+    """A tar as docker writes them: directories before what is in them, links after their files; names come twice.
+
+    A link says of its file what that says itself: else GNU tar keeps the first header's facts, and docker the last's.
+    """
+    folders, used = [""], set()
+    files: dict[str, dict[str, int]] = {}
     members = [member(".", tarfile.DIRTYPE, mode=0o711)]
     for _ in range(rng.randint(5, 40)):
         path = f"{rng.choice(folders)}{rng.choice('abcdefgh')}{rng.randint(0, 9)}"
@@ -189,10 +193,11 @@ def random_members(rng: random.Random) -> list[tuple[tarfile.TarInfo, bytes]]:
             folders.append(path + "/")
             members.append(member(path, tarfile.DIRTYPE, mode=rng.choice((0o755, 0o1777, 0o700)), **owner))
         elif dice < 0.6:
-            files.append(path)
-            members.append(member(path, size=rng.choice((0, 1, 600)), mode=rng.choice((0o644, 0o4755)), **owner))
+            files[path] = {"mode": rng.choice((0o644, 0o4755)), **owner}
+            members.append(member(path, size=rng.choice((0, 1, 600)), **files[path]))
         elif dice < 0.75 and files:
-            members.append(member(path, tarfile.LNKTYPE, linkname=rng.choice(files)))
+            linked = rng.choice(list(files))
+            members.append(member(path, tarfile.LNKTYPE, linkname=linked, **files[linked]))
         elif dice < 0.85:
             target = rng.choice(("x", "/a/ü", "../" * 9))
             members.append(member(path, tarfile.SYMTYPE, linkname=target, mode=0o777, **owner))

@@ -16,6 +16,8 @@ from spoiled import CONTAINER, Root
 
 from layerscope import open_root
 from layerscope.errors import LayerscopeError
+from layerscope.overlay.part import Part
+from layerscope.overlay.view import MergedView
 
 
 class Meddler(io.RawIOBase):
@@ -97,3 +99,32 @@ def test_a_full_disk_under_an_export_is_told(root: Root) -> None:
         pytest.raises(OSError, match="space"),
     ):
         session.export(session.find(CONTAINER), full)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["its own", "of an image, too"])
+def test_counts_of_a_level_whose_directories_go_when_they_were_listed(
+    root: Root, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """As ``rm -rf`` in a container does it. What was listed is counted, and no problem of the root."""
+    top = root.upper / ("etc" if shared else "moving")
+    for number in range(9):
+        (top / f"{number}" / "in").mkdir(parents=True)
+    listing_of = MergedView.listing_of
+
+    def listed_before_it_went(view: MergedView, part: Part) -> Any:
+        found = listing_of(view, part)
+        if part.path == top.name:
+            for number in range(9):
+                shutil.rmtree(top / f"{number}", ignore_errors=True)
+        return found
+
+    with open_root(root.path) as session:
+        subject = session.find(CONTAINER)
+        before = session.stack(subject)[0].counts
+        monkeypatch.setattr(MergedView, "listing_of", listed_before_it_went)
+        after = session.stack(subject)[0].counts
+        assert session.problems() == ()
+    assert before is not None and after is not None
+    # Each of the nine and what is in it; then some or none of the nine, which is no business of others.
+    assert 0 <= before.added - after.added <= 18
+    assert (before.modified, before.metadata, before.deleted) == (after.modified, after.metadata, after.deleted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import tree_facts
-from engine import Engine
+from engine import Engine, Tar
 from world import World
 
 from layerscope import open_root
@@ -31,15 +32,23 @@ NOT_COMPARED = {*OF_THE_INIT_LAYER, "srv"}
 SKOPEO = shutil.which("skopeo")
 
 
+Facts = tuple[int, int, int, int]
+"""Mode, owner, group and modification time in whole seconds."""
+
+
 @dataclass
 class Saved:
-    """What the daemon said, and where its archives are. ``trees`` are ``docker export`` of containers never started."""
+    """What the daemon said, and where its archives are. ``trees`` are ``docker export`` of containers never started.
+
+    ``relinked`` is what the daemon made of names whose headers in ``relinked.tar`` contradict each other.
+    """
 
     folder: Path
     ids: dict[str, str] = field(default_factory=dict)
     inspected: dict[str, Any] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=dict)
     trees: dict[str, tree_facts.Tree] = field(default_factory=dict)
+    relinked: dict[str, Facts] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +67,28 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
             found.trees[tag] = tree_facts.by_first_name(tree_facts.of_tar(engine.export(container)))
         names = "&".join(f"names={tag}" for tag in TAGS)
         (folder / "saved.tar").write_bytes(engine.call("GET", f"/images/get?{names}"))
+        engine.import_image(names_with_other_headers(), "world/relinked:1")
+        (folder / "relinked.tar").write_bytes(engine.call("GET", "/images/world/relinked:1/get"))
+        top = Path(engine.get("/images/world/relinked:1/json")["GraphDriver"]["Data"]["UpperDir"])
+        found.relinked = {path.name: facts_of(path.lstat()) for path in top.iterdir()}
     finally:
         engine.remove()
     yield found
+
+
+def names_with_other_headers() -> bytes:
+    """A file and a symlink whose further names say other things of them than their own headers."""
+    tar = Tar()
+    tar.add("file", b"content", uid=3, gid=4, mode=0o4600)
+    tar.link("link", "file", uid=5, gid=6)
+    tar.add("second", kind=tarfile.LNKTYPE, linkname="file", uid=7, gid=8, mode=0o751, mtime=1_600_000_000)
+    tar.add("third", kind=tarfile.LNKTYPE, linkname="file", uid=9, gid=10, mode=0o2640, mtime=1_500_000_000)
+    tar.add("other", kind=tarfile.LNKTYPE, linkname="link", uid=11, gid=12, mode=0o600, mtime=1_400_000_000)
+    return tar.bytes()
+
+
+def facts_of(stat: os.stat_result) -> Facts:
+    return stat.st_mode, stat.st_uid, stat.st_gid, int(stat.st_mtime)
 
 
 # ---------------------------------------------------------------------- the forms that an archive may have
@@ -196,6 +224,12 @@ def test_tree(opened: Opened) -> None:
         ours = tree_facts.of_session(opened.session, opened.session.find(tag))
         wanted = {path: fact for path, fact in opened.saved.trees[tag].items() if path not in NOT_COMPARED}
         assert {path: fact for path, fact in ours.items() if path not in NOT_COMPARED} == wanted, tag
+
+
+def test_of_several_headers_of_a_file_the_last_counts(saved: Saved) -> None:
+    with open_root(saved.folder / "relinked.tar") as session:
+        entries = session.entries(session.find("world/relinked:1"))
+        assert {entry.name: facts_of(entry.stat) for entry in entries} == saved.relinked
 
 
 def test_export_is_that_tree(opened: Opened) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import stat as modes
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -345,6 +346,63 @@ def test_a_user_without_rights_is_told_so(overlay2_root: Path, nobody: Callable[
         with nobody():
             found = diagnoses(Path(folder) / "root")
     assert [one for one in found if one.rule == "no right to read" and "root" in one.repair]
+
+
+@pytest.mark.parametrize("how", ["fifo", "link", "socket"])
+def test_whatever_record_is_no_file_is_named(root: Root, how: str) -> None:
+    """Each record file that ``find`` finds in turn, layers' own files left out; nothing is opened, so nothing waits."""
+    command = [
+        "find",
+        ".",
+        "-path",
+        "./overlay2",
+        "-prune",
+        "-o",
+        "-type",
+        "f",
+        "-path",
+        "./volumes/*/_data/*",
+        "-prune",
+    ]
+    listed = subprocess.run([*command, "-o", "-type", "f", "-print"], cwd=root.path, capture_output=True, check=True)
+    paths = [line.removeprefix("./") for line in os.fsdecode(listed.stdout).splitlines()]
+    assert {NAMES, "volumes/metadata.db", f"containers/{EDITOR}/hostname"} < set(paths)
+    for path in paths:
+        place = root.path / path
+        aside = root.path.parent / "aside"
+        place.rename(aside)
+        if how == "fifo":
+            os.mkfifo(place)
+        elif how == "link":
+            place.symlink_to(aside)
+        else:
+            os.mknod(place, modes.S_IFSOCK | 0o600)
+        with open_root(root.path) as session:
+            found = examine(session, layers=False)
+        # A damaged layer record costs what stands on it, too; a layer of no use is named by its own folder.
+        assert any(path.startswith(one.path) and one.path for one in found), path
+        place.unlink()
+        aside.rename(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take a right away from another user")
+@pytest.mark.parametrize("mode", [0o000, 0o711, 0o744], ids=oct)
+@pytest.mark.parametrize("place", [CHAIN, CONTENT, "containers", "overlay2/l"])
+def test_a_folder_that_a_user_may_not_read_costs_only_what_is_in_it(
+    overlay2_root: Path, nobody: Callable[[], Any], place: str, mode: int
+) -> None:
+    """No directory is nobody's because the record that claims it can't be read: in this root there is none."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        root = Path(folder, "root")
+        subprocess.run(["cp", "-a", str(overlay2_root), str(root)], check=True)
+        subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+        (root / place).chmod(mode)
+        with nobody():
+            assert not os.access(root / place, os.R_OK | os.X_OK, effective_ids=True)
+            found = diagnoses(root)
+        assert any(one.path == place or one.path.startswith(f"{place}/") for one in found)
+        assert [one.path for one in found if one.rule == "directory of no record"] == []
+        assert [one.path for one in found if one.rule.startswith("short name") and one.path != place] == []
 
 
 def test_the_gravest_comes_first_and_the_command_says_it_all(

@@ -673,3 +673,29 @@ def test_missing_folder_costs_what_was_in_it(records_copy: Path, folder: str) ->
     for subject in subjects:
         store.levels(subject)
         store.records(subject)
+
+
+# ---------------------------------------------------------------------- the build cache
+@pytest.mark.parametrize("how", ["link", "fifo", "file"])
+def test_build_records_that_no_directory_holds(records_copy: Path, how: str) -> None:
+    """The kernel opens none of them as a directory without following links; what they claim isn't known then."""
+    folder = records_copy / "buildkit"
+    folder.rename(records_copy.parent / "elsewhere")
+    if how == "link":
+        folder.symlink_to(records_copy.parent / "elsewhere")
+    elif how == "fifo":
+        os.mkfifo(folder)
+    else:
+        folder.touch()
+    with pytest.raises(OSError):
+        os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
+    store = open_store(records_copy)
+    assert "not a directory" in at(store.build_claims.problems, "buildkit").what
+    assert not store.build_claims.complete
+
+
+def test_a_database_of_the_build_cache_that_is_no_file(records_copy: Path) -> None:
+    path = records_copy / "buildkit/snapshots.db"
+    path.unlink()
+    os.mkfifo(path)
+    assert "special file" in at(open_store(records_copy).build_claims.problems, "buildkit/snapshots.db").what

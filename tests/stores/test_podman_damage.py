@@ -18,6 +18,7 @@ from layerscope import open_root
 from layerscope.errors import RootError
 from layerscope.model.problem import Problem
 from layerscope.services import Session
+from layerscope.services.doctor import examine
 from layerscope.stores.podman.big_data import file_name
 
 BASE = "1703d05231bfe4e18a5f9a00d3404ea2104d7826811c74999425ba078257537a"
@@ -273,6 +274,34 @@ def test_a_list_of_manifests_is_an_image_without_layers(root: Path) -> None:
         assert image is not None
         assert (image.size, image.diff_ids, image.problems) == (40, (), ())
         assert "1 lists of manifests" in session.info().features
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged", "fifo"])
+def test_a_layer_whose_tar_no_record_tells(root: Path, how: str) -> None:
+    """``podman save`` needs the record: what can't be verified isn't called undamaged."""
+    with opened(root) as session:
+        assert examine(session) == []
+    records = sorted((root / "overlay-layers").glob("*.tar-split.gz"))
+    for record in records:
+        record.unlink()
+        if how == "damaged":
+            record.write_bytes(b"no gzip")
+        elif how == "fifo":
+            os.mkfifo(record)
+    with opened(root) as session:
+        assert {one.path for one in examine(session)} == {f"overlay-layers/{record.name}" for record in records}
+
+
+@pytest.mark.parametrize("how", ["link", "fifo"])
+def test_a_folder_of_podmans_own_records_that_is_none(root: Path, tmp_path: Path, how: str) -> None:
+    (root / "libpod").rename(tmp_path / "aside")
+    if how == "link":
+        (root / "libpod").symlink_to(tmp_path / "aside")
+    else:
+        os.mkfifo(root / "libpod")
+    with opened(root) as session:
+        assert len(problems(session, "libpod")) == 1
+        assert names(session) == NAMES
 
 
 # ---------------------------------------------------------------------- the whole

@@ -91,7 +91,13 @@ def short_names_without_layer(evidence: Evidence) -> Iterator[Sign]:
         return
     home = evidence.root.descend(evidence.driver_name)
     folder = home.enter("l")
-    for name in folder.names():
+    try:
+        if names := folder.names():
+            folder.stats(names[:1])
+    except OSError as error:
+        yield Sign(f"{evidence.driver_name}/l", f"can't be read: {error.strerror}", "", Severity.ERROR)
+        return
+    for name in names:
         path = f"{evidence.driver_name}/l/{name}"
         try:
             target = folder.readlink(name)
@@ -144,17 +150,23 @@ def temporary_files(evidence: Evidence) -> Iterator[Sign]:
     places += [f"containers/{container.id}" for container in evidence.containers]
     for place in places:
         folder = evidence.root.descend(place)
-        names = [name for name in folder.names() if _TEMPORARY.fullmatch(name)]
         try:
+            names = [name for name in folder.names() if _TEMPORARY.fullmatch(name)]
             stats = folder.stats(names)
         except OSError:
-            continue
+            continue  # whoever reads the records there has told it
         for name, stat in zip(names, stats, strict=True):
             if stat is None:
                 continue
             is_folder = modes.S_ISDIR(stat.st_mode)
             size = _disk_bytes(folder.enter(name)) if is_folder else stat.st_size
             yield Sign(f"{place}/{name}", f"is left of a write that didn't end: {size} bytes")
+
+
+def records_of_strange_kinds(evidence: Evidence) -> Iterator[Sign]:
+    """Links, FIFOs, sockets and devices in the place of records."""
+    for path, word in evidence.strange:
+        yield Sign(path, f"is {word}, expected a file or a directory; it was not opened")
 
 
 def tar_records(evidence: Evidence) -> Iterator[Sign]:
@@ -262,6 +274,15 @@ CHECKS: tuple[Check, ...] = (
         "everything else",
         "remove it while docker is stopped, unless it is the only whole copy",
         Severity.NOTE,
+    ),
+    Check(
+        "record of a strange kind",
+        records_of_strange_kinds,
+        Outcome.UNKNOWN,
+        "it follows a link wherever that leads, and waits for ever at a FIFO",
+        "everything else",
+        "look what it is, and who put it there; put the file back while docker is stopped",
+        Severity.WARNING,
     ),
     Check(
         "tar record damaged",

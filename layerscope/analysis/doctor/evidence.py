@@ -20,8 +20,9 @@ class Evidence(Struct, frozen=True):
     """A docker root. ``driver`` is None where its files can't be read. ``held``: whether a daemon has it now.
 
     ``unclaimed`` are the layers' directories that no record names, ``unfinished`` those of them that an engine may be
-    making or removing now; ``mounted`` the paths below the root where something is mounted. ``lost_marks`` and
-    ``verdicts`` are empty where that wasn't looked for.
+    making or removing now; ``mounted`` the paths below the root where something is mounted. ``strange`` are the paths
+    of records that are neither files nor directories, and what each is. ``lost_marks`` and ``verdicts`` are empty where
+    that wasn't looked for.
     """
 
     root: Directory
@@ -38,6 +39,7 @@ class Evidence(Struct, frozen=True):
     lost_marks: tuple[Problem, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     unfinished: frozenset[CacheID] = frozenset()
+    strange: tuple[tuple[str, str], ...] = ()
 
     @property
     def records(self) -> str:

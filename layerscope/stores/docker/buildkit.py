@@ -43,11 +43,13 @@ from layerscope.formats.boltdb import Bucket, Database
 from layerscope.formats.gotime import parse_binary
 from layerscope.model.digest import CacheID, ChainID, is_digest, is_file_name
 from layerscope.model.problem import Problem, Severity
+from layerscope.stores.docker.record import Fault
 
+FOLDER = "buildkit"
 METADATA = "buildkit/metadata_v2.db"
 SNAPSHOTS = "buildkit/snapshots.db"
 LEASES = "buildkit/containerdmeta.db"
-"""Where the three files lie, relative to the root."""
+"""Where the three files lie, and their folder, relative to the root."""
 
 _EFFECT = "what only the build cache holds can't be told from leftovers"
 _TEMPORARY_LEASE = b"buildkit/lease.temporary"
@@ -98,7 +100,10 @@ class BuildKitClaims(Struct, frozen=True):
 
 
 def read_claims(
-    metadata: bytes | None, snapshots: bytes | None, leases: bytes | None, settled: float = 0.0
+    metadata: bytes | Fault | None,
+    snapshots: bytes | Fault | None,
+    leases: bytes | Fault | None,
+    settled: float = 0.0,
 ) -> BuildKitClaims:
     """BuildKit's claims and records.
 
@@ -106,16 +111,15 @@ def read_claims(
     root where nothing was ever built.
 
     Args:
-        metadata: bytes of ``metadata_v2.db``, None if there is no such file.
+        metadata: bytes of ``metadata_v2.db``, or why they can't be read; None if there is no such file.
         snapshots: bytes of ``snapshots.db``.
         leases: bytes of ``containerdmeta.db``.
         settled: seconds since 1970; a lease that was made before has its record, or never gets one. Infinite where no
             daemon is: then no removal is under way, either.
     """
     files = {METADATA: metadata, SNAPSHOTS: snapshots, LEASES: leases}
-    missing = [path for path, data in files.items() if data is None]
-    problems = [Problem(path, "missing", _EFFECT) for path in missing] if len(missing) < len(files) else []
-    opened = {path: _open(data, path, problems) for path, data in files.items()}
+    problems = list(_unread(files))
+    opened = {path: _open(data, path, problems) if isinstance(data, bytes) else None for path, data in files.items()}
     doubtful = {problem.path for problem in problems}
     fields = _read_records(opened[METADATA], problems)
     known = _read_snapshots(opened[SNAPSHOTS], problems)
@@ -194,6 +198,20 @@ class _Lease(Struct, frozen=True):
         """Whether it never gets the record that it hasn't yet. A temporary one needs none, and docker ends it."""
         made = self.created_at / 10**9 if self.created_at is not None else None
         return not self.temporary and (settled == inf or (made is not None and made < settled))
+
+
+def _unread(files: Mapping[str, bytes | Fault | None]) -> Iterator[Problem]:
+    """What can't be read; nothing where nothing was ever built, and one problem where none of it can, for one cause."""
+    first = files[METADATA]
+    if not isinstance(first, bytes) and all(data == first for data in files.values()):
+        if first is not None:
+            yield first.problem(FOLDER, _EFFECT)
+        return
+    for path, data in files.items():
+        if data is None:
+            yield Problem(path, "missing", _EFFECT)
+        elif isinstance(data, Fault):
+            yield data.problem(path, _EFFECT)
 
 
 def _open(data: bytes | None, path: str, problems: list[Problem]) -> Bucket | None:
@@ -329,6 +347,8 @@ def _record(id_: str, record: Mapping[str, object], known: Mapping[str, _Snapsho
     size = _int(record.get("snapshot.size"))
     if size is None or size < 0:
         size = snapshot.size if snapshot else None
+    if size is None and record.get("cache.blobonly") is True:
+        size = 0  # an image's layer: BuildKit counts the content that it keeps of it itself, which is none
     return BuildCacheRecord(
         id=id_,
         type=_str(record.get("cache.recordType")) or "regular",

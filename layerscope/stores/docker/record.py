@@ -24,7 +24,7 @@ RUN_AS_ROOT = "run as root"
 """The hint of every problem that is only a lack of privilege."""
 
 _DENIED = {errno.EACCES, errno.EPERM}
-_NOT_A_DIRECTORY = {errno.ENOTDIR, errno.ELOOP}
+_NO_DIRECTORY = {errno.ENOTDIR, errno.ELOOP}
 
 
 class Fault(Struct, frozen=True):
@@ -40,6 +40,8 @@ class Fault(Struct, frozen=True):
 
 
 MISSING = Fault("is missing", absent=True)
+NOT_A_DIRECTORY = Fault("is not a directory (links are not followed)")
+"""What should hold the record is something else, or a link."""
 
 
 def shown(text: object, width: int = 80) -> str:
@@ -60,8 +62,8 @@ def fault_of(error: OSError) -> Fault:
         return Fault("is a directory, expected a file")
     if error.errno == errno.EINVAL:
         return Fault("is a link or special file, expected a regular file; it was not opened")
-    if error.errno in _NOT_A_DIRECTORY:
-        return Fault("is not a directory (links are not followed)")
+    if error.errno in _NO_DIRECTORY:
+        return NOT_A_DIRECTORY
     return Fault(f"can't be read: {error.strerror or error}")
 
 

@@ -29,7 +29,7 @@ from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of, read_
 from layerscope.stores.docker.liveness import Liveness, find_liveness
 from layerscope.stores.docker.mounts import MountRecord, read_mounts
 from layerscope.stores.docker.orphans import claim_guesses, orphan_problems
-from layerscope.stores.docker.record import Fault, list_directory, read_bytes, unique
+from layerscope.stores.docker.record import MISSING, Fault, list_directory, read_bytes, unique
 from layerscope.stores.docker.references import References, read_references
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
 
@@ -156,7 +156,7 @@ class DockerStore:
 
         folder = self.root.enter("buildkit")
         found = (read_bytes(folder, name, DATABASE_LIMIT) for name in _BUILDKIT_FILES)
-        metadata, snapshots, leases = (None if isinstance(data, Fault) else data for data in found)
+        metadata, snapshots, leases = (None if data == MISSING else data for data in found)
         settled = math.inf if self.liveness.held is False else self._now - _SETTLED_SECONDS
         return read_claims(metadata, snapshots, leases, settled)
 

@@ -23,7 +23,7 @@ from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.json_record import Parsed, parse
-from layerscope.stores.docker.record import Fault, read_bytes
+from layerscope.stores.docker.record import NOT_A_DIRECTORY, Fault, read_bytes
 from layerscope.stores.podman.layers import IDMap
 
 _LOG_LIMIT = 64 << 20
@@ -180,8 +180,10 @@ def _read(root: Directory, path: str, problems: list[Problem]) -> LibpodRecords 
     is_bolt = name.endswith(".db")
     data = read_bytes(folder, name, _DATABASE_LIMIT)
     if isinstance(data, Fault):
-        if not data.absent and data.what != "is not a directory (links are not followed)":
-            problems.append(data.problem(path, _EFFECT))
+        if not data.absent:
+            problem = data.problem(place if data == NOT_A_DIRECTORY else path, _EFFECT)
+            if problem not in problems:  # both databases of a folder that is none
+                problems.append(problem)
         return None
     wrong: list[str] = []
     try:
