@@ -41,7 +41,7 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
 class Instruction(Struct, frozen=True):
     """One instruction: its ``keyword`` in capitals, ``flags`` (with their dashes), the rest of its ``text``.
 
-    ``original`` is the whole of it as one line; ``line`` counts from 1, where it begins.
+    ``original`` is the whole of it as one line, blanks at its end included; ``line`` counts from 1, where it begins.
     """
 
     keyword: str
@@ -210,7 +210,7 @@ def _instruction(line: str, number: int) -> Instruction:
     if keyword not in INSTRUCTIONS:
         raise UsageError(f"Dockerfile line {number}: unknown instruction: {keyword!r:.80}")
     flags, text = _flags(rest[0]) if rest else ([], "")
-    return Instruction(keyword, tuple(flags), text.strip(), line.strip(), number)
+    return Instruction(keyword, tuple(flags), text.strip(), line.lstrip(), number)
 
 
 def _flags(line: str) -> tuple[list[str], str]:

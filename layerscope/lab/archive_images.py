@@ -23,6 +23,7 @@ from msgspec import Struct
 from layerscope.errors import CommitError, UsageError
 from layerscope.formats.escape import escape
 from layerscope.lab.archive import Archive, read_small
+from layerscope.lab.archived_config import demand_config
 from layerscope.lab.image_config import host_architecture
 from layerscope.lab.tagging import Reference, parse_tag
 from layerscope.model.digest import DiffID, ImageID, digest_of, hex_of, is_digest
@@ -216,6 +217,7 @@ def _diff_ids(config: bytes, where: str, layers: int) -> list[DiffID]:
         raise CommitError(f"{escape(where)[:200]} of the archive: {layers} layers, docker takes at most {_MOST_LAYERS}")
     if value.get("os") not in (None, "", "linux"):
         raise CommitError(f"{escape(where)[:200]} of the archive: the image is for {value['os']!a:.40}, not for linux")
+    demand_config(config, where)
     history = value.get("history")
     rows = history if isinstance(history, list) else []
     with_layer = sum(1 for row in rows if not (isinstance(row, dict) and row.get("empty_layer")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from layerscope.errors import UsageError
@@ -17,9 +18,12 @@ from layerscope.lab.words import environment, name_values, resolve, split_words,
 
 _SHELL = ("/bin/sh", "-c")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_HOST_PORTS = re.compile(r"(?:(\d{1,5})(?:-(\d{1,5}))?)?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)")
 _UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
 _HEALTH_FLAGS = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "retries": "Retries"}
+_SHORTEST = 10**6
+_MOST_DIGITS = 11
 _MOST_PORTS = 65535
 
 
@@ -151,6 +155,8 @@ class ConfigState:
         if kind != "CMD" or not rest:
             raise UsageError(f"HEALTHCHECK: expected NONE, or CMD with a command, not {words[0]!r:.40}")
         listed = string_list(rest)
+        if listed == []:
+            raise UsageError("HEALTHCHECK: there is no command after CMD")
         test = ["CMD", *listed] if listed is not None else ["CMD-SHELL", rest]
         self.config["Healthcheck"] = {"Test": test, **health}
 
@@ -186,22 +192,46 @@ def _clean(path: str) -> str:
 
 
 def _ports(text: str) -> list[str]:
-    found = _PORT.fullmatch(text)
+    """The ports of a word such as ``80/tcp``; the host's before a colon say nothing of an image, but must be right."""
+    host, _, inner = text.rpartition(":")
+    found = _PORT.fullmatch(inner)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if found is None or not 0 <= first <= last <= _MOST_PORTS:
+    if found is None or not 0 <= first <= last <= _MOST_PORTS or not _is_host(host, last - first):
         raise UsageError(f"EXPOSE: {text!r:.80} is no port, or range of ports, such as 80/tcp")
     return [f"{port}/{(found[3] or 'tcp').lower()}" for port in range(first, last + 1)]
 
 
+def _is_host(text: str, more: int) -> bool:
+    """Whether it is nothing, a port or range of them, or an address before such; ``more`` than one is as many here."""
+    address, _, ports = text.rpartition(":")
+    found = _HOST_PORTS.fullmatch(ports)
+    if found is None:
+        return False
+    try:
+        if address:
+            ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    first, last = int(found[1] or 0), int(found[2] or found[1] or 0)
+    return first <= last <= _MOST_PORTS and (not more or not ports or last - first == more)
+
+
 def _duration(text: str, name: str) -> int:
-    """Nanoseconds of a Go duration such as ``1m30s``."""
+    """Nanoseconds of a Go duration such as ``1m30s``; 0, docker's own, for none."""
+    if not text:
+        return 0
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"HEALTHCHECK: --{name}={text!r:.40} is no duration such as 30s")
-    return sum(round(float(number) * _UNITS[unit]) for number, unit in parts)
+    nanoseconds = sum(round(float(number) * _UNITS[unit]) for number, unit in parts)
+    if not _SHORTEST <= nanoseconds < 1 << 63:
+        raise UsageError(f"HEALTHCHECK: --{name}={text!r:.40} is shorter than 1ms, or longer than a clock can tell")
+    return nanoseconds
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
-        raise UsageError(f"HEALTHCHECK: --retries={text!r:.40} is no number")
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS and 1 <= int(text) < 1 << 31):
+        raise UsageError(f"HEALTHCHECK: --retries={text!r:.40} is no number of at least 1")
     return int(text)

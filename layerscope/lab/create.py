@@ -20,7 +20,7 @@ from layerscope.lab.init_layer import fill_init_layer
 from layerscope.lab.layer import MOST_LAYERS, make_layer_directory, recorded_cache_id
 from layerscope.lab.records import stage_container, stage_mount
 from layerscope.lab.root import LabRoot
-from layerscope.lab.run_config import RunConfig, merged
+from layerscope.lab.run_config import RunConfig, merged, started
 from layerscope.lab.transaction import Transaction
 from layerscope.lab.volumes import make_working_directory, stage_volumes
 from layerscope.model.container import Container
@@ -141,7 +141,7 @@ def created_config(
         "Image": typed,
         "Labels": dict(labels),
     }
-    return merged(own, image_config)
+    return started(merged(own, image_config))
 
 
 def free_name(name: str, containers: Sequence[Container]) -> str:

@@ -20,6 +20,14 @@ from layerscope.lab.records import make_empty_root
 from layerscope.lab.root import LabRoot
 from layerscope.lab.tagging import parse_tag
 
+_PODMAN_DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
+_SIGNS = (
+    MARKER,
+    "image/*/layerdb",
+    "io.containerd.metadata.v1.bolt",
+    *(f"{driver}-images/images.json" for driver in _PODMAN_DRIVERS),
+)
+"""What a lab, and the roots of docker, containerd and podman have at their top."""
 _ENGINE = "24"
 _DOCKER_VERSION = "24.0.9"
 
@@ -28,11 +36,13 @@ def make_lab(path: Path, *, empty: bool = False) -> None:
     """A lab root at ``path``, with a small image in it unless it is to be ``empty``.
 
     Raises:
-        CommitError: there is something at ``path`` already (an empty directory is taken), or the disk said no.
+        CommitError: there is something at ``path`` already (an empty directory is taken), it lies inside of another
+            root, or the disk said no.
     """
     shown = escape(os.fspath(path))
     path = Path(os.path.abspath(path))
     _demand_free(path, shown)
+    _demand_outside(path, shown)
     aside = path.with_name(f".{path.name}.layerscope-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +69,14 @@ def _demand_free(path: Path, shown: str) -> None:
     if entries or path.is_symlink():
         what = f"it is not empty (it has {escape(sorted(entries)[0])})" if entries else "it is a symlink"
         raise CommitError(f"cannot make a lab at {shown}: {what}; name a new directory")
+
+
+def _demand_outside(path: Path, shown: str) -> None:
+    """Nothing is written below another root, whose bytes would have no owner there."""
+    for above in Path(os.path.realpath(path)).parents:
+        if any(next(above.glob(sign), None) is not None for sign in _SIGNS):
+            inside = escape(os.fspath(above))
+            raise CommitError(f"cannot make a lab at {shown}: it lies inside of {inside}, which is a root itself")
 
 
 def _fill(path: Path, empty: bool) -> None:

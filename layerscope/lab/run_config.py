@@ -93,6 +93,11 @@ def merged(own: Mapping[str, Any], below: Mapping[str, Any]) -> RunConfig:
     return in_order(config)
 
 
+def started(config: Mapping[str, Any]) -> RunConfig:
+    """``config`` as a container has it: an entry point of one empty word, which undoes the image's, is none."""
+    return {**config, "Entrypoint": None} if config.get("Entrypoint") == [""] else dict(config)
+
+
 def _merged_environment(own: list[str], below: list[str] | None) -> list[str] | None:
     """Own variables first, then those of ``below`` that have other names."""
     if not own:

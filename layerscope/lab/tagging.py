@@ -58,6 +58,8 @@ def parse_tag(text: str) -> Reference:
     if _HEX64.fullmatch(name):
         raise UsageError(f"{text!r:.100} is no valid image name: 64 hexadecimal digits would be an image ID")
     repository = familiar_name(name)
+    if repository == "sha256":
+        raise UsageError(f"{text!r:.100}: an image can't be called sha256, like the digests that name images")
     return Reference(repository, f"{repository}:{tag or 'latest'}")
 
 

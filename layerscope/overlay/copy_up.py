@@ -1,8 +1,8 @@
 """Copy-up: an object of a lower layer, made anew in the upper one, complete before anyone sees it.
 
-Kept: type, mode, owner, access and modification time to the nanosecond, symlink target, device number, holes, and all
-extended attributes but the overlay's own. Not kept: hard links and change time. Order matters: owner before
-capability and mode, times last. Source: kernel fs/overlayfs/copy_up.c; tried on Linux 6.18.
+Kept: type, mode, owner, access and modification time to the nanosecond, symlink target, device number, holes, flags of
+chattr(1), and all extended attributes but the overlay's own. Not kept: hard links and change time. Order matters: owner
+before capability and mode, times last. Source: kernel fs/overlayfs/copy_up.c; tried on Linux 6.18.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory
+from layerscope.overlay.flags import copy_flags
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
 from layerscope.overlay.upper import Upper, proc_path
@@ -59,6 +60,7 @@ def copy_up(
                 _dress(scratch, fresh, stat, part, name, upper.dialect)
             if metadata_only and modes.S_ISREG(stat.st_mode):
                 upper.set_mark(scratch, fresh, upper.dialect.metacopy_key, b"")
+            copy_flags(part.directory, name, modes.S_IFMT(stat.st_mode), scratch, fresh, upper.dialect)
             if not modes.S_ISLNK(stat.st_mode) or os.utime in os.supports_follow_symlinks:
                 os.utime(fresh, ns=(stat.st_atime_ns, stat.st_mtime_ns), dir_fd=scratch, follow_symlinks=False)
             with target.held() as fd:

@@ -14,22 +14,23 @@ import errno
 import math
 import os
 import stat as modes
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from layerscope.formats.whiteout import TRUSTED, USER, Dialect
-from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.overlay import attributes, namespace
 from layerscope.overlay.keeping import Keeping
+from layerscope.overlay.merged import MergedDirectory
+from layerscope.overlay.opening import open_file
 from layerscope.overlay.operations import Operations
-from layerscope.overlay.target import Target, failure
+from layerscope.overlay.protection import is_immutable
+from layerscope.overlay.target import failure, given
 from layerscope.overlay.upper import Upper
 from layerscope.overlay.view import stat_all
-from layerscope.overlay.writer import Features, Writer
+from layerscope.overlay.writer import Features, Writer, linked_once
 
 StrPath = str | os.PathLike[str]
 _PROBE = "trusted.overlay.layerscope-probe"
@@ -113,22 +114,23 @@ class Overlay:
         return self._stat(path, follow_symlinks)
 
     def _stat(self, path: StrPath, follow: bool) -> os.stat_result:
-        return self._operations.stat(self._writer.existing(os.fspath(path), follow))
+        return self._operations.stat(self._writer.existing(given(path), follow))
 
     def access(self, path: StrPath, mode: int, *, effective_ids: bool = False, follow_symlinks: bool = True) -> bool:
         """As ``os.access``: whether the path is there and its mode allows ``mode`` to this process."""
         try:
-            stat = self._stat(path, follow_symlinks)
+            target = self._writer.existing(given(path), follow_symlinks)
+            stat = self._operations.stat(target)
         except OSError:
             return False
-        if mode & os.W_OK and not self._writer.is_writable:
+        if mode & os.W_OK and (not self._writer.is_writable or is_immutable(self._writer, target)):
             return False
         uid, gid = (os.geteuid(), os.getegid()) if effective_ids else (os.getuid(), os.getgid())
         return _allowed(stat, mode, 0 if self._operations.as_root else uid, gid)
 
     def readlink(self, path: StrPath) -> str:
         """As ``os.readlink``."""
-        path = os.fspath(path)
+        path = given(path)
         target = self._writer.existing(path, follow=False)
         if target.found is None or target.found.kind != "l":
             raise failure(errno.EINVAL, path)
@@ -140,17 +142,19 @@ class Overlay:
 
     def scandir(self, path: StrPath = ".") -> Iterator[OverlayEntry]:
         """The entries of a merged directory, in no order."""
-        path = os.fspath(path)
+        path = given(path)
         target = self._writer.existing(path, follow=True)
         if not target.is_dir:
             raise failure(errno.ENOTDIR, path)
         directory = target.parent.child(target.name) if target.name else target.parent
-        shown = self._operations.shown
-        return (OverlayEntry(name, part.level, shown(part, name, stat)) for name, part, _, stat in stat_all(directory))
+        return (
+            OverlayEntry(name, part.level, self._operations.shown(part, name, _linked(directory, name, stat)))
+            for name, part, _, stat in stat_all(directory)
+        )
 
     def walk(self, top: StrPath = ".") -> Iterator[tuple[str, list[str], list[str]]]:
         """Path, names of directories and of everything else, as ``os.walk`` from the top down, names sorted."""
-        pending = [os.fspath(top)]
+        pending = [given(top)]
         while pending:
             here = pending.pop()
             listed = sorted(self.scandir(here), key=lambda entry: os.fsencode(entry.name))
@@ -160,7 +164,7 @@ class Overlay:
 
     def layers_of(self, path: StrPath) -> list[LayerCopy]:
         """What each level holds at a path, top first, and which one serves; levels that hold nothing are left out."""
-        target = self._writer.locate(os.fspath(path), follow=False)
+        target = self._writer.locate(given(path), follow=False)
         serving = target.found.part.level if target.found else None
         if not target.name:
             parts = target.parent.parts
@@ -187,67 +191,7 @@ class Overlay:
 
         Devices, FIFOs and sockets are never opened (ENXIO); a directory's descriptor is that of its topmost layer.
         """
-        path = os.fspath(path)
-        writes = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
-        exclusive = bool(flags & os.O_CREAT and flags & os.O_EXCL)
-        follow = not exclusive and not flags & os.O_NOFOLLOW
-        if flags & os.O_CREAT and path.rstrip("/") and path.endswith("/"):
-            named = namespace.locate_name(self._writer, path)
-            if named.last not in (".", ".."):
-                raise failure(errno.EISDIR, path)
-        target = self._writer.locate(path, follow)
-        if target.name and target.found is None:
-            if not flags & os.O_CREAT:
-                raise failure(errno.ENOENT, path)
-            return self._create(target, path, flags, mode)
-        if exclusive:
-            raise failure(errno.EEXIST, path)
-        return self._open_existing(target, path, flags, writes)
-
-    def _create(self, target: Target, path: str, flags: int, mode: int) -> int:
-        if flags & os.O_DIRECTORY:
-            raise failure(errno.EINVAL, path)
-        opened: list[int] = []
-
-        def make(fd: int, name: str) -> None:
-            opened.append(os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=fd))
-
-        try:
-            self._operations.create(target, path, make)
-        except OSError:
-            for fd in opened:
-                os.close(fd)
-            raise
-        return opened[0]
-
-    def _open_existing(self, target: Target, path: str, flags: int, writes: bool) -> int:
-        plain = flags & ~(os.O_CREAT | os.O_EXCL) | os.O_NOFOLLOW | os.O_CLOEXEC
-        if target.is_dir:
-            if writes or flags & os.O_CREAT:
-                raise failure(errno.EISDIR, path)
-            part = target.parent.child(target.name).parts[0] if target.name else target.parent.parts[0]
-            assert isinstance(part.directory, Directory)
-            with part.directory.held() as fd:
-                return os.open(".", plain | os.O_DIRECTORY, dir_fd=fd)
-        if flags & os.O_DIRECTORY:
-            raise failure(errno.ENOTDIR, path)
-        kind = modes.S_IFMT(self._operations.stat(target).st_mode)
-        if kind == modes.S_IFLNK:
-            raise failure(errno.ELOOP, path)
-        if kind != modes.S_IFREG:
-            raise failure(errno.ENXIO, path)
-        if writes:
-            folder, name = self._writer.raise_target(target, data=not flags & os.O_TRUNC)
-            self._operations.about_to_write("/" + target.path)
-            with folder.held() as fd:
-                if flags & os.O_TRUNC:
-                    self._writer.upper.drop_mark(fd, name, self._writer.dialect.metacopy_key)
-                return os.open(name, plain, dir_fd=fd)
-        assert target.found is not None
-        part, name = target.parent.data_of(target.found.part, target.name)
-        assert isinstance(part.directory, Directory)
-        with part.directory.held() as fd:
-            return os.open(name, plain, dir_fd=fd)
+        return open_file(self._writer, self._operations, given(path), flags, mode)
 
     def read_bytes(self, path: StrPath) -> bytes:
         """All bytes of a regular file."""
@@ -261,18 +205,18 @@ class Overlay:
 
     def truncate(self, path: StrPath, length: int) -> None:
         """As ``os.truncate``."""
-        attributes.truncate(self._writer, os.fspath(path), length)
+        attributes.truncate(self._writer, given(path), length)
 
     # ------------------------------------------------------------------ names
     def mkdir(self, path: StrPath, mode: int = 0o777) -> None:
         """As ``os.mkdir``."""
-        path = os.fspath(path)
+        path = given(path)
         target = namespace.free_name(self._writer, path, is_dir=True)
         self._operations.create(target, path, lambda fd, name: os.mkdir(name, mode, dir_fd=fd), is_dir=True)
 
     def symlink(self, src: StrPath, dst: StrPath, target_is_directory: bool = False) -> None:
         """As ``os.symlink``: ``dst`` becomes a symlink with the text ``src``; the third is for other systems."""
-        src, dst = os.fspath(src), os.fspath(dst)
+        src, dst = given(src), given(dst)
         if not src:
             raise failure(errno.ENOENT, dst)
         target = namespace.free_name(self._writer, dst)
@@ -280,11 +224,12 @@ class Overlay:
 
     def mknod(self, path: StrPath, mode: int = 0o600, device: int = 0) -> None:
         """As ``os.mknod``; a character device 0:0 would be a whiteout (EPERM)."""
-        path = os.fspath(path)
+        path = given(path)
         if modes.S_IFMT(mode) == modes.S_IFDIR:
             raise failure(errno.EPERM, path)
         target = namespace.free_name(self._writer, path)
         if modes.S_ISCHR(mode) and not device:
+            self._writer.upper  # noqa: B018 - a read-only overlay says so first
             raise failure(errno.EPERM, path)
         self._operations.mknod(target, path, mode, device)
 
@@ -294,15 +239,15 @@ class Overlay:
 
     def unlink(self, path: StrPath) -> None:
         """As ``os.unlink``."""
-        self._operations.unlink(os.fspath(path))
+        self._operations.unlink(given(path))
 
     def rmdir(self, path: StrPath) -> None:
         """As ``os.rmdir``."""
-        namespace.rmdir(self._writer, os.fspath(path))
+        namespace.rmdir(self._writer, given(path))
 
     def link(self, src: StrPath, dst: StrPath, *, follow_symlinks: bool = True) -> None:
         """As ``os.link`` on Linux: a symlink itself is linked, not what it leads to, whatever ``follow_symlinks``."""
-        self._operations.link(os.fspath(src), os.fspath(dst))
+        self._operations.link(given(src), given(dst))
 
     def rename(self, src: StrPath, dst: StrPath) -> None:
         """As ``os.rename``; a directory of a lower layer needs ``redirect_dir`` (EXDEV)."""
@@ -310,16 +255,16 @@ class Overlay:
 
     def rename2(self, src: StrPath, dst: StrPath, flags: int = 0) -> None:
         """As renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2."""
-        self._operations.rename(os.fspath(src), os.fspath(dst), flags)
+        self._operations.rename(given(src), given(dst), flags)
 
     # ------------------------------------------------------------------ attributes
     def chmod(self, path: StrPath, mode: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chmod``."""
-        self._operations.chmod(os.fspath(path), mode, follow_symlinks)
+        self._operations.chmod(given(path), mode, follow_symlinks)
 
     def chown(self, path: StrPath, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
         """As ``os.chown``."""
-        self._operations.chown(os.fspath(path), uid, gid, follow_symlinks)
+        self._operations.chown(given(path), uid, gid, follow_symlinks)
 
     def lchown(self, path: StrPath, uid: int, gid: int) -> None:
         """As ``os.lchown``."""
@@ -338,28 +283,25 @@ class Overlay:
             raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
         if times is not None:
             ns = (_nanoseconds(times[0]), _nanoseconds(times[1]))
-        if ns is None:
-            now = time.time_ns()
-            ns = (now, now)
-        attributes.utime(self._writer, os.fspath(path), ns, follow_symlinks)
+        attributes.utime(self._writer, given(path), ns, follow_symlinks)
 
     def getxattr(self, path: StrPath, attribute: str, *, follow_symlinks: bool = True) -> bytes:
         """As ``os.getxattr``."""
-        return self._operations.getxattr(os.fspath(path), attribute, follow_symlinks)
+        return self._operations.getxattr(given(path), attribute, follow_symlinks)
 
     def listxattr(self, path: StrPath = ".", *, follow_symlinks: bool = True) -> list[str]:
         """As ``os.listxattr``; the overlay's own marks aren't among them."""
-        return self._operations.listxattr(os.fspath(path), follow_symlinks)
+        return self._operations.listxattr(given(path), follow_symlinks)
 
     def setxattr(
         self, path: StrPath, attribute: str, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
     ) -> None:
         """As ``os.setxattr``."""
-        self._operations.setxattr(os.fspath(path), attribute, value, flags, follow_symlinks)
+        self._operations.setxattr(given(path), attribute, value, flags, follow_symlinks)
 
     def removexattr(self, path: StrPath, attribute: str, *, follow_symlinks: bool = True) -> None:
         """As ``os.removexattr``."""
-        self._operations.removexattr(os.fspath(path), attribute, follow_symlinks)
+        self._operations.removexattr(given(path), attribute, follow_symlinks)
 
 
 def _dialect(xattr: str, upper: Path | None) -> Dialect:
@@ -376,6 +318,16 @@ def _dialect(xattr: str, upper: Path | None) -> Dialect:
             return USER
         return TRUSTED
     return USER if xattr == "user" else TRUSTED
+
+
+def _linked(directory: MergedDirectory, name: str, stat: os.stat_result) -> os.stat_result:
+    """``stat`` of an entry, with the one link that a merged directory has."""
+    if not modes.S_ISDIR(stat.st_mode):
+        return stat
+    try:
+        return linked_once(stat, directory.child(name))
+    except OSError:  # a redirect that leads nowhere: its ``lstat`` says so
+        return stat
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -205,7 +205,10 @@ class Keeping(Operations):
         except OSError as error:
             if error.errno not in (errno.ENODATA, errno.EPERM) or key not in KEPT_XATTRS:
                 raise
-            super().removexattr(path, OVERRIDE_XATTR + key, follow)
+            try:
+                super().removexattr(path, OVERRIDE_XATTR + key, follow)
+            except PermissionError:  # no file that could have one kept beside it
+                raise error from None
 
     # ------------------------------------------------------------------ new entries
     def create(self, target: Target, path: str, make: Callable[[int, str], None], is_dir: bool = False) -> None:

@@ -186,9 +186,19 @@ class MergedDirectory:
 
     def data_of(self, part: Part, name: str) -> tuple[Part, str]:
         """The part and name that hold the data of a regular file: lower ones for a metadata-only copy (metacopy)."""
+        *_, holder = self.copies_of(part, name)
+        return holder
+
+    def copies_of(self, part: Part, name: str) -> Iterator[tuple[Part, str]]:
+        """A regular file of ``part``, and what it stands for if it is a metadata-only copy, down to one with data.
+
+        Raises:
+            OSError: EIO, there is none with data.
+        """
+        yield part, name
         key = part.dialect.metacopy_key
         if not part.dialect.prefix or part.directory.xattr(key, name) is None:
-            return part, name
+            return
         current = name
         candidates = [lower for lower in self.parts if lower.level < part.level]
         redirect = _redirect_of(part, name)
@@ -202,8 +212,9 @@ class MergedDirectory:
             lower = next((lower for lower in candidates if lower.kind(current) is not None), None)
             if lower is None or lower.kind(current) != "f":
                 raise OSError(errno.EIO, "metadata-only copy without data below", self.path_of(name))
+            yield lower, current
             if lower.directory.xattr(key, current) is None:
-                return lower, current
+                return
             part, candidates = lower, [other for other in candidates if other.level < lower.level]
             redirect = _redirect_of(lower, current)
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from layerscope.hostfs import Directory
 from layerscope.hostfs.rename import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameat2
 from layerscope.overlay.merged import MergedDirectory
+from layerscope.overlay.part import Part
+from layerscope.overlay.protection import demand_change, demand_new_name, demand_removal
 from layerscope.overlay.target import Target, failure
 from layerscope.overlay.upper import Upper
 from layerscope.overlay.writer import Writer
@@ -37,6 +39,7 @@ def create(
 
     ``aside``: that takes more than one system call, so it is done where nobody looks.
     """
+    demand_new_name(writer, target.parent, path)
     upper = writer.upper
     folder = writer.raise_directory(target.parent.path)
     replaced = upper.has_whiteout(folder, target.name)
@@ -83,12 +86,14 @@ def unlink(writer: Writer, path: str) -> None:
     target = locate_name(writer, path)
     if not target.name or target.last in _DOTS:
         raise failure(errno.EISDIR, path)
+    writer.upper  # noqa: B018 - a read-only overlay says so before it looks the name up
     if target.found is None:
         raise failure(errno.ENOENT, path)
+    if target.slash:
+        raise failure(errno.EISDIR if target.is_dir else errno.ENOTDIR, path)
+    demand_removal(writer, target, path)
     if target.is_dir:
         raise failure(errno.EISDIR, path)
-    if target.slash:
-        raise failure(errno.ENOTDIR, path)
     writer.stat(target)
     _remove(writer, target)
 
@@ -102,11 +107,12 @@ def rmdir(writer: Writer, path: str) -> None:
         raise failure(errno.ENOTEMPTY, path)
     if not target.name:
         raise failure(errno.EBUSY, path)
+    writer.upper  # noqa: B018 - a read-only overlay says so before it looks the name up
     if target.found is None:
         raise failure(errno.ENOENT, path)
+    demand_removal(writer, target, path)
     if not target.is_dir:
         raise failure(errno.ENOTDIR, path)
-    writer.upper  # noqa: B018 - a read-only overlay says so before it looks into the directory
     if not is_empty(writer, target.parent.child(target.name)):
         raise failure(errno.ENOTEMPTY, path)
     _remove(writer, target)
@@ -149,6 +155,8 @@ def link(writer: Writer, source: str, destination: str) -> None:
     """Make a hard link. The source is copied up: in the lower layer its other names stay as they are."""
     old = writer.existing(source, follow=False)
     new = free_name(writer, destination)
+    demand_new_name(writer, new.parent, destination)
+    demand_change(writer, old, source)
     if old.is_dir:
         raise failure(errno.EPERM, source)
     writer.stat(old)
@@ -176,6 +184,11 @@ def rename(writer: Writer, source: str, destination: str, flags: int = 0) -> Non
     old, new = _ends(writer, source, destination, flags)
     if _is_same(writer, old, new):
         return
+    demand_removal(writer, old, source)
+    if new.found is None:
+        demand_new_name(writer, new.parent, destination)
+    else:
+        demand_removal(writer, new, destination)
     if not exchange and new.found is not None:
         if old.is_dir and not new.is_dir:
             raise failure(errno.ENOTDIR, destination)
@@ -183,7 +196,6 @@ def rename(writer: Writer, source: str, destination: str, flags: int = 0) -> Non
             raise failure(errno.EISDIR, destination)
     if flags & RENAME_WHITEOUT:
         raise failure(errno.EINVAL, source)
-    writer.upper  # noqa: B018 - a read-only overlay says so now
     for end in (old, new) if exchange else (old,):
         if not _can_move(writer, end):
             raise failure(errno.EXDEV, source)
@@ -200,13 +212,19 @@ def rename(writer: Writer, source: str, destination: str, flags: int = 0) -> Non
 
 def _ends(writer: Writer, source: str, destination: str, flags: int) -> tuple[Target, Target]:
     """Both ends, after every check that doesn't depend on layers."""
-    old, new = locate_name(writer, source), locate_name(writer, destination)
+    try:
+        old, new = locate_name(writer, source), locate_name(writer, destination)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _blame_earlier(writer, source, destination)
+        raise
     for end, path, number in (
         (old, source, errno.EBUSY),
         (new, destination, errno.EEXIST if flags & RENAME_NOREPLACE else errno.EBUSY),
     ):
         if not end.name or end.last in _DOTS:
             raise failure(number, path)
+    writer.upper  # noqa: B018 - a read-only overlay says so before it looks the names up
     if old.found is None:
         raise failure(errno.ENOENT, source)
     if flags & RENAME_NOREPLACE and new.found is not None:
@@ -228,6 +246,18 @@ def _ends(writer: Writer, source: str, destination: str, flags: int) -> tuple[Ta
         if end.found is not None:
             writer.stat(end)
     return old, new
+
+
+def _blame_earlier(writer: Writer, source: str, destination: str) -> None:
+    """Raise what the kernel finds before a last name that is too long: both parents are resolved before the names."""
+    for path in (source, destination):
+        parent = path.rstrip("/").rpartition("/")[0]
+        if parent:
+            writer.locate(parent + "/.", follow=True)
+    writer.upper  # noqa: B018 - a read-only overlay says so
+    old = locate_name(writer, source)
+    if old.name and old.last not in _DOTS and old.found is None:
+        raise failure(errno.ENOENT, source)
 
 
 def _is_same(writer: Writer, old: Target, new: Target) -> bool:
@@ -312,7 +342,7 @@ def _mark_moved(
     upper = writer.upper
     if not old.is_dir:
         if writer.keeps_data_below(folder, old.name):
-            _redirect_file(writer, old, folder, absolute=not same_parent)
+            _redirect_file(writer, old, folder, absolute=not same_parent or _is_linked_below(writer, old))
         return
     with folder.held() as fd:
         if lower_path is not None:
@@ -330,6 +360,21 @@ def _mark_moved(
                 raise failure(errno.EXDEV, old.path) from None
 
 
+def _is_linked_below(writer: Writer, target: Target) -> bool:
+    """Whether the file has more names than one in the topmost lower layer that has it."""
+    part, name = _lower_copy(writer, target)
+    return part.directory.stat(name).st_nlink > 1
+
+
+def _lower_copy(writer: Writer, target: Target) -> tuple[Part, str]:
+    """The topmost lower copy of a file whose copy in the upper layer has no data."""
+    parent = writer.view().directory("/" + target.parent.path)
+    found = parent.lookup(target.name)
+    assert found is not None
+    _, lower, *_ = parent.copies_of(found.part, target.name)
+    return lower
+
+
 def _redirect_file(writer: Writer, target: Target, folder: Directory, absolute: bool) -> None:
     """Tell a metadata-only copy where its data lies, before it gets another name."""
     key = writer.dialect.redirect_key
@@ -338,11 +383,9 @@ def _redirect_file(writer: Writer, target: Target, folder: Directory, absolute: 
         return
     value = target.name
     if absolute:
-        view = writer.view()
-        parent = view.directory("/" + target.parent.path)
-        found = parent.lookup(target.name)
-        assert found is not None
-        part, name = parent.data_of(found.part, target.name)
+        part, name = _lower_copy(writer, target)
         value = "/" + (f"{part.path}/{name}" if part.path else name)
+    if len(os.fsencode(value)) > _REDIRECT_MAX:
+        raise failure(errno.EXDEV, target.path)
     with folder.held() as fd:
         writer.upper.set_mark(fd, target.name, key, os.fsencode(value))

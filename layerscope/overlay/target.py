@@ -10,6 +10,10 @@ from layerscope.overlay.merged import Found, MergedDirectory
 from layerscope.overlay.view import MergedView
 
 _MAX_LINKS = 40
+_NAME_MAX = 255
+"""Bytes of one component of a path."""
+_PATH_MAX = 4096
+"""Bytes of a path, the final NUL included."""
 
 
 class Target(NamedTuple):
@@ -41,11 +45,23 @@ def failure(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
+def given(path: str | os.PathLike[str]) -> str:
+    """A path as it was given to a call.
+
+    Raises:
+        OSError: ENAMETOOLONG, it is longer than the kernel takes.
+    """
+    path = os.fspath(path)
+    if len(os.fsencode(path)) >= _PATH_MAX:
+        raise failure(errno.ENAMETOOLONG, path)
+    return path
+
+
 def locate(view: MergedView, path: str, follow: bool) -> Target:
     """Resolve ``path``, links on the way inside the view; the last one too if ``follow`` (or a slash follows it).
 
     Raises:
-        OSError: ENOENT, ENOTDIR, ELOOP for what lies on the way; the last component may be missing.
+        OSError: ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG for what lies on the way; the last component may be missing.
     """
     if not path:
         raise failure(errno.ENOENT, path)
@@ -71,7 +87,7 @@ def locate(view: MergedView, path: str, follow: bool) -> Target:
             if len(trail) > 1:
                 trail.pop()
             continue
-        if len(os.fsencode(name)) > 255:
+        if len(os.fsencode(name)) > _NAME_MAX:
             raise failure(errno.ENAMETOOLONG, path)
         found = here.lookup(name)
         if found is None:

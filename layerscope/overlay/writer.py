@@ -7,6 +7,7 @@ import os
 import stat as modes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -159,9 +160,21 @@ class Writer:
     def stat(self, target: Target) -> os.stat_result:
         """``lstat`` of an existing target, as the view shows it: a merged directory has one link."""
         if not target.name:
-            return target.parent.stat()
+            return linked_once(target.parent.stat(), target.parent)
         assert target.found is not None
         stat = target.found.part.directory.stat(target.name)
+        if target.found.kind == "d":
+            return linked_once(stat, target.parent.child(target.name))
         if modes.S_ISREG(stat.st_mode):
             target.parent.data_of(target.found.part, target.name)
         return stat
+
+
+def linked_once(stat: os.stat_result, directory: MergedDirectory) -> os.stat_result:
+    """``stat`` of a directory as an overlay shows it: with one link if it goes on in another level."""
+    if len(directory.parts) < 2:
+        return stat
+    reduced: Any = stat.__reduce__()
+    values = list(reduced[1][0])
+    values[3] = 1
+    return os.stat_result(tuple(values), dict(reduced[1][1]))

@@ -82,6 +82,16 @@ DOCKERFILES = {
         "ENTRYPOINT exec /y $A\nCMD []\n"
     ),
     "entrypoint-resets": 'FROM build/base:1\nENTRYPOINT ["/x"]\nLABEL a=1\nENTRYPOINT []\nLABEL b=2\n',
+    "commands-empty": (
+        'FROM build/base:1\nENTRYPOINT ["/x"]\nENTRYPOINT\nLABEL a=1\nCMD\nSHELL ["/s"]\nCMD \nONBUILD CMD\n'
+    ),
+    "triggers": "FROM build/base:1\nONBUILD  label  a=1\t \nonbuild COPY one.txt \\\n  /x  \nONBUILD CMD x ",
+    "entrypoint-undone": 'FROM build/base:1\nENTRYPOINT [""]\nCMD ["/y"]\nLABEL a=1\n',
+    "ports-of-hosts": "FROM build/base:1\nEXPOSE 9-11:9-11 1.2.3.4:80:90/udp [::1]:81:91 82:92\nEXPOSE :93\n",
+    "health": (
+        "FROM build/base:1\nHEALTHCHECK --interval=1h2m3.5s --timeout= --start-period=1ms --retries= CMD a $A\n"
+        'LABEL a=1\nHEALTHCHECK --interval=1ms --retries=2 CMD ["x", "y"]\nLABEL b=2\n'
+    ),
     "ports": "FROM build/base:1\nENV P=81\nEXPOSE 443/udp 80 $P 8000-8002\nEXPOSE 80/TCP\n",
     "volumes": 'FROM build/base:1\nENV V=/v3\nVOLUME /v1 $V\nVOLUME ["/v2"]\nLABEL behind=them\nCOPY one.txt /v1/\n',
     "user": "FROM build/base:1\nARG WHO=ada\nUSER ${WHO}:users\nLABEL x=y\n",
@@ -156,6 +166,13 @@ REFUSED = (
     "FROM build/base:1\nHEALTHCHECK\n",
     "FROM build/base:1\nHEALTHCHECK NONE x\n",
     "FROM build/base:1\nHEALTHCHECK RUN x\n",
+    "FROM build/base:1\nHEALTHCHECK CMD []\n",
+    "FROM build/base:1\nHEALTHCHECK --interval=500us CMD x\n",
+    "FROM build/base:1\nHEALTHCHECK --timeout=0s CMD x\n",
+    "FROM build/base:1\nHEALTHCHECK --retries=0 CMD x\n",
+    "FROM build/base:1\nEXPOSE 80-81:90-92\n",
+    "FROM build/base:1\nEXPOSE 1.2.3:80:90\n",
+    "FROM build/base:1\nEXPOSE 80:\n",
     "FROM build/base:1\nHEALTHCHECK --interval=x CMD y\n",
     "FROM build/base:1\nONBUILD ONBUILD RUN x\n",
     "FROM build/base:1\nONBUILD FROM x\n",

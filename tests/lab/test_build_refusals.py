@@ -121,6 +121,14 @@ def test_refused(build: Build, lab_path: Path, text: str, code: int, said: str) 
         assert records(lab_path) == before
 
 
+def test_a_mistake_behind_the_wanted_stage(build: Build, lab_path: Path) -> None:
+    """docker reads the whole file before it builds any stage."""
+    before = records(lab_path)
+    told = build("FROM base:1.0 AS a\nLABEL x=y\nFROM base:1.0\nARG\n", "--target", "a")
+    assert (told.code, told.out) == (USAGE, b"") and "line 4: ARG" in told.err
+    assert records(lab_path) == before
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("../out", "forbidden path"), ("a/../../out", "forbidden path"), ("cut", "cannot unpack the archive")],

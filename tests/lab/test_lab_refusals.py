@@ -80,6 +80,22 @@ def test_a_file_or_link_becomes_no_lab(tmp_path: Path, call: Call) -> None:
     assert "it is a symlink" in call("lab", "new", tmp_path / "link").err
 
 
+@pytest.mark.parametrize("inside", ["overlay2/inner", "volumes/data/lab", "new"])
+def test_a_root_holds_no_lab(tmp_path: Path, lab_path: Path, call: Call, inside: str) -> None:
+    before = sorted(os.walk(lab_path))
+    (tmp_path / "link").symlink_to(lab_path)
+    for path in (lab_path / inside, tmp_path / "link" / inside):
+        said = call("lab", "new", path)
+        assert said.code == 4 and f"it lies inside of {lab_path}, which is a root itself" in said.err
+    assert sorted(os.walk(lab_path)) == before
+
+
+def test_docker_roots_hold_no_lab(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "image/overlay2/layerdb").mkdir(parents=True)
+    assert "which is a root itself" in call("lab", "new", tmp_path / "overlay2/lab").err
+    assert os.listdir(tmp_path) == ["image"]
+
+
 def test_a_name_in_use(refused: Refused, lab_path: Path) -> None:
     with open_lab(lab_path) as lab:
         made = lab.create("base:1.0", "web")
@@ -99,6 +115,8 @@ def test_a_container_name_that_docker_refuses(refused: Refused, name: str) -> No
         ("shop/web:", "expected [HOST[:PORT]/]NAME[:TAG]"),
         ("shop/web:-x", "expected [HOST[:PORT]/]NAME[:TAG]"),
         ("_shop", "expected [HOST[:PORT]/]NAME[:TAG]"),
+        ("sha256:x", "can't be called sha256"),
+        ("sha256", "can't be called sha256"),
         ("a" * 64, "64 hexadecimal digits would be an image ID"),
         ("web@sha256:" + "0" * 64, "a name with a digest"),
         ("x" * 300, "expected [HOST[:PORT]/]NAME[:TAG]"),

@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting overlayfs and writing trusted.* attributes needs root"),
 ]
 PROGRAM = Path(__file__).with_name("engine_cases.py")
+REFUSALS = Path(__file__).with_name("refusal_cases.py")
 PLAIN = Path(__file__).with_name("plain_cases.py")
 
 
@@ -43,6 +44,17 @@ def test_engine_equals_kernel(tmp_path: Path, block: int) -> None:
 @pytest.mark.parametrize("feature", ["redirect_dir", "metacopy"])
 def test_engine_equals_kernel_with_features(tmp_path: Path, feature: str) -> None:
     run_cases(tmp_path, 500, 530, feature)
+
+
+@pytest.mark.parametrize("case", ["flags", "names", "links", "read-only"])
+def test_engine_refuses_as_the_kernel(tmp_path: Path, case: str) -> None:
+    """Flags of chattr(1), names and paths too long, lists that are none, no upper layer: same errno, same upper."""
+    command = ["unshare", "--mount", sys.executable, str(REFUSALS), str(tmp_path.resolve()), case]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(" operations\n")
 
 
 def no_user_namespace() -> bool:

@@ -123,3 +123,15 @@ def test_records_of_layers_below_count_only_among_marks_of_users(home: Path) -> 
         assert owner(overlay, "g") == (3, 4, 0o600)
     with Overlay([home / "lower"], xattr="trusted") as overlay:
         assert owner(overlay, "g") == (0, 0, 0o644)
+
+
+def test_what_can_carry_no_capability_has_none(home: Path) -> None:
+    """The kernel, of a FIFO in a user namespace: ENODATA."""
+    (home / "lower/link").unlink()
+    os.mkfifo(home / "lower/pipe")
+
+    def act() -> None:
+        with overlay_of(home) as overlay, pytest.raises(OSError, match="No data available"):
+            overlay.removexattr("pipe", "security.capability")
+
+    as_nobody(act)

@@ -151,7 +151,7 @@ class StageConfig:
         return f"CMD {go_quoted_list(self.config['Cmd'])}"
 
     def _entrypoint(self, step: Step) -> str:
-        self.config["Entrypoint"] = self.command(step) or None
+        self.config["Entrypoint"] = self.command(step) if step.words else None
         self.config.pop("ArgsEscaped", None)
         if not self._cmd_given:
             self.config["Cmd"] = None

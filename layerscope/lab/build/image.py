@@ -92,7 +92,9 @@ class _Build:
         stages = self._stages()
         escape = dockerfile.escape
         arguments = [parse_step(instruction, escape) for instruction in dockerfile.arguments]
-        steps = [[parse_step(instruction, escape) for instruction in stage.instructions] for stage in stages]
+        # A mistake counts even behind the stage that is wanted.
+        steps = [[parse_step(instruction, escape) for instruction in stage.instructions] for stage in dockerfile.stages]
+        del steps[len(stages) :]
         steps[-1] += [label_step(name, value) for name, value in sorted(self._request.labels.items())]
         self._total = len(arguments) + len(stages) + sum(len(inner) for inner in steps)
         for warning in dockerfile.warnings:

@@ -30,7 +30,7 @@ from layerscope.lab.build.overlay import make_directories
 from layerscope.lab.build.owner import owner_of
 from layerscope.lab.build.run import demand_root, run_script
 from layerscope.lab.build.steps import Step, parse_step
-from layerscope.lab.run_config import RunConfig, merged
+from layerscope.lab.run_config import RunConfig, merged, started
 from layerscope.lab.transaction import Transaction
 from layerscope.model.digest import CacheID
 
@@ -274,7 +274,7 @@ class StageRunner:
         config = merged(ran, self.image.run_config) if self.image.id is not None else dict(ran)
         directory = config.get("WorkingDir") or ""
         return {
-            **config,
+            **started(config),
             "Hostname": config.get("Hostname") or identity[:_HOST_NAME_LENGTH],
             "WorkingDir": clean_path(directory) if directory else "",
         }

@@ -5,7 +5,7 @@
 | ENV, LABEL | | names and values | |
 | ARG | | names, and values or None | |
 | ADD, COPY | sources, then the destination | | ``chown``, COPY also ``from`` |
-| RUN, CMD, ENTRYPOINT, SHELL | the list, or the one line for the shell | | |
+| RUN, CMD, ENTRYPOINT, SHELL | the list, or the one line for the shell; CMD and ENTRYPOINT may have none | | |
 | EXPOSE | ports, sorted | | |
 | VOLUME | paths | | |
 | all others | the one text | | HEALTHCHECK keeps its flags in it |
@@ -26,8 +26,10 @@ from layerscope.errors import UsageError
 from layerscope.formats.dockerfile import Instruction, mistake, parse_instruction
 from layerscope.lab.words import name_values, split_words
 
+_ON_BUILD = re.compile(r"ONBUILD\s*", re.ASCII | re.IGNORECASE)
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _FLAGS = {"ADD": {"chown", "chmod"}, "COPY": {"chown", "chmod", "from"}}
+_MAY_BE_EMPTY = {"CMD", "ENTRYPOINT"}
 _LISTS = {"RUN", "CMD", "ENTRYPOINT", "SHELL"}
 _ONLY_BUILDKIT = "is BuildKit's alone: the classic builder, whose steps are made here, has no such flag"
 
@@ -78,6 +80,8 @@ def _step(instruction: Instruction, escape: str) -> Step:
         return Step(instruction, pairs=tuple(name_values(text, keyword, escape)))
     if keyword == "ARG":
         return Step(instruction, pairs=_arguments(text, escape))
+    if not text and keyword in _MAY_BE_EMPTY:
+        return Step(instruction)
     if not text:
         raise UsageError("requires at least one argument")
     if keyword in _LISTS:
@@ -99,6 +103,7 @@ def _step(instruction: Instruction, escape: str) -> Step:
         return Step(instruction, tuple(sorted(_BLANKS.split(text), key=str.encode)))
     if keyword == "ONBUILD":
         _check_trigger(text, instruction.line, escape)
+        text = _ON_BUILD.sub("", instruction.original)  # blanks at its end are part of it
     elif keyword == "HEALTHCHECK":
         text = " ".join((*instruction.flags, text))
     return Step(instruction, (text,))
