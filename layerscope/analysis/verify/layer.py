@@ -20,7 +20,9 @@ from layerscope.model.level import LayerKind
 from layerscope.model.tree import LayerDirectory
 from layerscope.model.verdict import Finding
 
-NO_RECORD = "the record of its tar is missing"
+TAR_RECORD = "the record of its tar"
+"""How a verdict begins that couldn't be reached for want of it."""
+NO_RECORD = f"{TAR_RECORD} is missing"
 SPARSE = "its tar held a sparse file, which can't be rebuilt from the record; every file has its recorded checksum"
 LOST = "its tar held a file with the name of a whiteout, whose bytes no engine keeps"
 
@@ -66,7 +68,7 @@ def check_content(
         else:  # nothing but a recorded checksum was changed, or nobody can tell
             findings.extend(hashed.differ.kept, hashed.differ.more)
     except CorruptError as error:
-        return Part(findings.kept, findings.more, damaged=f"the record of its tar is damaged: {error}")
+        return Part(findings.kept, findings.more, damaged=f"{TAR_RECORD} is damaged: {error}")
     finally:
         reader.close()
     return Part(
@@ -105,7 +107,7 @@ def check_metadata(layer: LayerRecord) -> Part:
         with record:
             check.take_all(brief_headers(read_entries(record), check.take_damaged))
     except CorruptError as error:
-        return Part(findings.kept, findings.more, damaged=f"the record of its tar is damaged: {error}")
+        return Part(findings.kept, findings.more, damaged=f"{TAR_RECORD} is damaged: {error}")
     if layer.rules.kind is LayerKind.DIFF:
         check_added(layer.top, check.names, layer.rules, findings)
     else:
