@@ -117,7 +117,7 @@ KEYS: tuple[Key, ...] = (
         "view",
         ("path.diff", "d", "diff", "Compare two copies of this path (never deletes)", "Diff"),
         ("path.inspect", "i", "inspect", "Show the records as JSON"),
-        ("path.blocks", "b", "blocks", "Show the blocks of the device that holds the layer (devicemapper)"),
+        ("path.blocks", "b", "blocks", "Show the block map of the layer (devicemapper)"),
         ("path.copy", "y", "copy_path", "Copy the path, or the commands for what is ticked"),
     ),
     *_keys(
@@ -129,7 +129,7 @@ KEYS: tuple[Key, ...] = (
     *_keys(
         "Write (labs only)",
         "view",
-        ("layer.write", "w", "open_writable", "Make a container of the image; go to a container's top layer"),
+        ("layer.write", "w", "open_writable", "Make a container of an image, or go to its top layer"),
         ("layer.commit", "c", "commit", "Commit the writable layer (asks)", "Commit"),
     ),
     *_keys(

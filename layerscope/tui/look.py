@@ -35,6 +35,7 @@ from layerscope.tui.theme import (
 if TYPE_CHECKING:
     from textual.binding import Binding
     from textual.color import Color
+    from textual.notifications import SeverityLevel
     from textual.widget import Widget
 
 
@@ -112,6 +113,13 @@ def look_of(widget: Widget) -> Look:
     return app.look if isinstance(app, LookApp) else default_look()
 
 
+def copy_path(widget: Widget, path: str) -> None:
+    """Put a path on the clipboard, and tell so. One that isn't printable is copied as it is shown: wherever it is
+    pasted, it may be taken for keys that were pressed."""
+    widget.app.copy_to_clipboard(path if path.isprintable() else escape(path))
+    widget.notify(f"copied {look_of(widget).text(path)}", markup=False)
+
+
 class LookApp(App[ReturnType]):
     """An app with layerscope's themes, signs and the user's keys.
 
@@ -130,6 +138,7 @@ class LookApp(App[ReturnType]):
         self._glyphs = ASCII if ascii_only else UNICODE
         self._ascii_filter = _AsciiFilter() if ascii_only else None
         self._look: Look | None = None
+        self._told_last = ("", "")
         for palette in self._palettes.values():
             self.register_theme(textual_theme(palette))
         self.theme = theme if theme in self._palettes else DEFAULT_THEME
@@ -155,6 +164,25 @@ class LookApp(App[ReturnType]):
             palette = self._palettes.get(self.theme) or self._palettes[DEFAULT_THEME]
             look = self._look = Look(palette, self._glyphs, self.no_color)
         return look
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Put ``text`` on the clipboard, which takes nothing but UTF-8: other bytes are escaped."""
+        super().copy_to_clipboard("".join(escape(sign) if "\ud800" <= sign <= "\udfff" else sign for sign in text))
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Show a message for some seconds. Told again, it doesn't pile up: it is shown once, and nothing before it."""
+        if (title, message) == self._told_last:
+            self.clear_notifications()
+        self._told_last = (title, message)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def tell(self, problem: Problem) -> None:
         """Show ``problem`` for some seconds."""

@@ -92,7 +92,11 @@ async def test_sort_filter_and_hide(session: Session):
         assert isinstance(state, Empty)
         await press(pilot, "U", "A", "M", "D")
         assert listed(pilot) == everything
-        await press(pilot, "slash", *"motd")
+        await press(pilot, "slash", *"motd is not in it")
+        await settled(pilot)
+        state = pilot.app.screen.query_one("#over").state  # type: ignore[attr-defined]
+        assert state == Empty("nothing fits", "no path holds what is typed", (("esc", "show all again"),))
+        await press(pilot, "escape", "slash", *"motd")
         await settled(pilot)
         assert listed(pilot) == ["C /etc/motd"]
         await press(pilot, "escape")

@@ -18,6 +18,7 @@ from layerscope.tui.screens.compare_view import CompareView
 from layerscope.tui.sources import comparison
 from layerscope.tui.widgets.comparison_view import ComparisonView
 from layerscope.tui.widgets.copy_strip import CopyStrip
+from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.states import Failure, Loading
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the sample can't be copied whole without root")
@@ -35,6 +36,10 @@ def compare(session: Session, path: str, **sides: int) -> OneScreen:
 
 def content(pilot: Pilot[None]) -> list[str]:
     return [line for line in lines(pilot.app.screen.query_one(ComparisonView)) if line]
+
+
+def keys(pilot: Pilot[None]) -> str:
+    return shown(pilot.app.screen.query_one(KeyBar))
 
 
 def strip(pilot: Pilot[None]) -> list[str]:
@@ -57,6 +62,7 @@ async def test_any_two(session: Session):
         await settled(pilot)
         await press(pilot, "left_square_bracket")
         assert strip(pilot)[0].split() == ["copies", "-1", "2", "+6"]
+        assert "Old side" in keys(pilot)
         assert sum(line.split()[1] == "+" for line in content(pilot) if len(line.split()) > 1) == 2
         await press(pilot, "left_square_bracket", "left_curly_bracket")
         assert strip(pilot)[0].split() == ["copies", "-1", "+2", "6"]
@@ -79,6 +85,7 @@ async def test_one_copy_alone(session: Session):
     async with compare(session, "new/deep/f").run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         assert "no other copy is stored" in strip(pilot)[1]
+        assert all(word not in keys(pilot) for word in ("Old side", "New side", "Next change", "All lines"))
         await press(pilot, "left_square_bracket", "left_curly_bracket", "n", "U")
         assert content(pilot)
 

@@ -302,6 +302,8 @@ async def test_ascii_alone(session: Session):
         look = Look(session)
         look.app = OneWidget(look.details, ascii_only=True)
         async with look.app.run_test(size=size) as pilot:
-            look.show("etc/motd")
-            await settled(pilot)
-            assert shown(look.details).isascii()
+            for path in ("etc/motd", "etc"):  # a text that differs; another time, with an arrow
+                look.show(path)
+                await settled(pilot)
+                told = shown(look.details)
+                assert told.isascii() and "\\u" not in told

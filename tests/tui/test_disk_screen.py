@@ -334,6 +334,8 @@ async def test_an_archive_has_no_ledger_and_says_so(tmp_path: Path):
     async with disk_of(archive) as pilot:
         state = pane(pilot, "ledger").state
         assert isinstance(state, Empty) and "no data root" in state.do
+        told = shown(pilot.app.screen)
+        assert all(word not in told for word in ("Filter", "Sort", "tick to see"))
 
 
 async def test_a_store_whose_rules_are_not_known_still_shows_its_ledger(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from one_screen import NO_SETTINGS, lines, press, settled, shown
+from sample_roots import copied
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from layerscope import open_root
+from layerscope.model.problem import Severity
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.screens.changes import ChangesScreen
@@ -20,7 +24,7 @@ from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.file_view import FileView
 from layerscope.tui.screens.help import HelpScreen
 from layerscope.tui.screens.inspect import InspectScreen
-from layerscope.tui.screens.problems import ProblemsScreen
+from layerscope.tui.screens.problems import ProblemList, ProblemsScreen
 from layerscope.tui.sources.arrangement import SortOrder
 from layerscope.tui.widgets.details import Details
 from layerscope.tui.widgets.entities import EntityList
@@ -265,6 +269,7 @@ async def test_the_hits_come_round(overlay2_root: Path):
         await settled(pilot)
         await choose(pilot, "editor")
         await press(pilot, "n")
+        await press(pilot, "n")
         assert messages(pilot) == ["nothing is filtered: press / first"]
         await press(pilot, "slash", *"host", "enter")
         first = tree(pilot).current
@@ -399,6 +404,22 @@ async def test_d_compares_copies_among_files_and_lists_changes_elsewhere(overlay
         assert tree(pilot).current is not None
         assert tree(pilot).current.path == "opt/old/later"
         assert pilot.app.focused is tree(pilot)
+
+
+@needs_marks
+async def test_the_header_counts_what_is_found_later_too(overlay2_root: Path, tmp_path: Path):
+    root = copied(overlay2_root, tmp_path / "root")
+    with open_root(root) as session:
+        shutil.rmtree(root / (session.levels(session.find("writer"))[-1].path or ""))
+    async with app_on(root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await choose(pilot, "writer")
+        header = pilot.app.screen.query_one(HeaderBar).line
+        await press(pilot, "P")
+        kinds = [problem.severity for problem in pilot.app.screen.query_one(ProblemList).rows]
+    notes = kinds.count(Severity.NOTE)
+    assert (header.problems, header.notes) == (len(kinds) - notes, notes)
+    assert header.problems
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lab_roots import messages
 from one_screen import OneScreen, lines, press, settled, shown
 from textual.pilot import Pilot
 
@@ -19,6 +20,7 @@ from layerscope.tui.screens.compare_view import CompareView
 from layerscope.tui.screens.file_view import FileView
 from layerscope.tui.sources.goto import Destination, parse_destination
 from layerscope.tui.widgets.file_reader import FileReader
+from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.prompt import Prompt
 from layerscope.tui.widgets.states import Empty, Failure
 
@@ -169,6 +171,9 @@ async def test_far_lines_and_offsets(full_root: tuple[Session, Path]):
 async def test_search_forwards_backwards_and_around(full_root: tuple[Session, Path]):
     async with view_of(full_root[0], "numbers").run_test(size=(80, 24)) as pilot:
         await settled(pilot)
+        assert "Search" in shown(pilot.app.screen.query_one(KeyBar))
+        await press(pilot, "n")
+        assert messages(pilot) == ["nothing is looked for: press / first"]
         await press(pilot, "slash", *"LINE 777", "enter")
         assert "line 1 " in legend(pilot)  # capitals count: nothing found
         await press(pilot, "slash", *"line 777", "enter")
@@ -246,6 +251,8 @@ async def test_an_empty_file_and_what_is_no_file(full_root: tuple[Session, Path]
             state = pilot.app.screen.query_one("#over").state  # type: ignore[attr-defined]
             assert isinstance(state, kind), path
             assert words in (state.why if isinstance(state, Empty) else state.message)
+            offered = shown(pilot.app.screen.query_one(KeyBar))
+            assert "Back" in offered and not any(word in offered for word in ("Search", "Go to", "Text/Hex"))
             await press(pilot, "t", "slash", "n", "colon", "d", "right_square_bracket")
             await press(pilot, "escape")
             assert not isinstance(pilot.app.screen, FileView) or isinstance(pilot.app.screen, CompareView)

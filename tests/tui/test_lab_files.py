@@ -28,7 +28,7 @@ from lab_roots import (
     until,
     upper_of,
 )
-from one_screen import lines, settled
+from one_screen import lines, settled, shown
 from textual.pilot import Pilot
 from textual.widgets import Checkbox
 
@@ -187,8 +187,10 @@ async def test_a_directory_is_deleted_with_what_is_in_it_only_when_that_is_ticke
         await stand_on(pilot, "etc/app")
         dialog = await ask(pilot, "x")
         assert await refused(pilot) == "▲ cannot delete /etc/app: that directory isn't empty (ENOTEMPTY)"
-        dialog.query_one(Checkbox).value = True
-        await pilot.pause()
+        box = dialog.query_one(Checkbox)
+        assert shown(box).split() == ["□", "and", "all", "that", "is", "in", "it"]
+        await pilot.press("space")
+        assert shown(box).startswith("■")
         await accept(pilot)
     assert said(root, "diff", "web") == ["C /etc", "D /etc/app"]
     assert not [entry for entry in said(root, "ls", "-R", "web:/etc") if "app" in entry]
@@ -197,6 +199,7 @@ async def test_a_directory_is_deleted_with_what_is_in_it_only_when_that_is_ticke
 async def test_deleting_what_only_the_writable_layer_has_leaves_nothing(root: Path, upper: Path):
     with open_lab(root) as lab, lab.overlay("web") as overlay:
         overlay.write_bytes("/srv/own", b"x" * 5000)
+        overlay.write_bytes("/srv/pen", b"")
     async with app_on(root).run_test(size=SIZE) as pilot:
         await settled(pilot)
         await stand_on(pilot, "srv/own")
@@ -206,8 +209,22 @@ async def test_deleting_what_only_the_writable_layer_has_leaves_nothing(root: Pa
         assert "it is gone for good" in " ".join(lines(dialog.query_one(".words")))
         await accept(pilot)
         assert row(pilot, "srv/own") is None
+        assert current(pilot) == "srv/pen"  # not somewhere far off
         assert stack.blocks[0].size == 0
-    assert sorted(marks(upper)) == ["srv"]
+    assert sorted(marks(upper)) == ["srv", "srv/pen"]
+
+
+async def test_the_end_of_a_long_name_is_told_before_it_is_deleted(root: Path):
+    name = "n" * 120 + "-end"
+    with open_lab(root) as lab, lab.overlay("web") as overlay:
+        overlay.write_bytes(f"/srv/{name}", b"")
+    async with app_on(root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await stand_on(pilot, f"srv/{name}")
+        dialog = await ask(pilot, "x")
+        words = "".join("".join(lines(dialog.query_one(".words"))).split())
+        assert words.startswith(f"/srv/{name}Onlythewritablelayer")
+        await accept(pilot, "escape")
 
 
 # ---------------------------------------------------------------------- rename
@@ -224,6 +241,28 @@ async def test_a_file_gets_another_name_and_the_cursor_follows(root: Path, upper
     assert said(root, "diff", "web") == ["C /etc", "A /etc/greeting", "D /etc/motd"]
     assert said(root, "cat", "web:/etc/greeting") == said(root, "cat", "base:1.0:/etc/motd") != []
     assert (upper / "etc/greeting").stat().st_size == 41
+
+
+async def test_a_name_that_nobody_can_type_reaches_no_line_to_type_in(root: Path, upper: Path, tmp_path: Path):
+    (tmp_path / "page").write_text("hello")
+    with open_lab(root) as lab, lab.overlay("web") as overlay:
+        overlay.mkdir("/srv/\x1b]0;mine\x07")
+        overlay.write_bytes("/srv/\x1b]0;mine\x07/\udcff\udc9b31m", b"x")
+    async with app_on(root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await stand_on(pilot, "srv/\x1b]0;mine\x07/\udcff\udc9b31m")
+        for key in "aRxop":
+            drawn = shown(await ask(pilot, key))
+            assert drawn.replace("\n", "").isprintable(), key
+            if key != "p":
+                await accept(pilot, "escape")
+        await fill(pilot, source=str(tmp_path / "page"))
+        assert line(pilot.app.screen).endswith(" into /srv/\\x1b]0;mine\\x07")
+        await accept(pilot)
+        await ask(pilot, "R")
+        await fill(pilot, name="typed")
+        await accept(pilot)
+    assert sorted(os.listdir(upper / "srv/\x1b]0;mine\x07")) == ["typed", "\udcff\udc9b31m"]
 
 
 async def test_a_name_that_is_taken_is_not_replaced(root: Path):

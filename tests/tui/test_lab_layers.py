@@ -233,7 +233,8 @@ async def test_nothing_changed_makes_no_layer(tmp_path: Path):
         await settled(pilot)
         await choose(pilot, "web")
         dialog = await ask_commit(pilot)
-        assert "nothing has changed: the image gets no new layer" in shown(dialog.query_one(LayerSums))
+        assert "nothing has changed: no new layer, only the config" in shown(dialog.query_one(LayerSums))
+        assert [block.badge for block in dialog.query_one(StackPreview).blocks] == ["base"]
         await fill(pilot, name="same:1")
         await accept(pilot)
         assert "nothing had changed, so it has no new layer" in messages(pilot)[-1]
@@ -386,6 +387,8 @@ async def test_an_empty_lab(tmp_path: Path):
     new_lab(tmp_path / "lab", empty=True)
     async with app_on(tmp_path / "lab").run_test(size=SIZE) as pilot:
         await settled(pilot)
+        told = " ".join(shown(pilot.app.screen.query_one("#entities")).split())
+        assert "layerscope load, import and build make images" in " ".join(told.replace("│", " ").split())
         for key in KEYS:
             await press(pilot, key)
         assert isinstance(pilot.app.screen, ExploreScreen)

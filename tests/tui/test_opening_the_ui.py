@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from one_screen import NO_SETTINGS, press, settled, shown
@@ -17,6 +20,7 @@ from layerscope.drivers.tar_layer import TarLayers
 from layerscope.errors import PermissionDenied, RootError
 from layerscope.formats.tartree import TarDirectory
 from layerscope.model.digest import CacheID
+from layerscope.services import Session
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.opening import open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
@@ -126,6 +130,21 @@ async def test_an_archive_is_listed_before_its_layers_are_read(tmp_path: Path, m
         await settled(pilot)
         assert "reading the layers" not in shown(app.screen)
         assert "os-release" in shown(app.screen) or "etc/" in shown(app.screen)
+
+
+async def test_records_that_cannot_be_read_are_told_in_words(overlay2_root: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(session: Session) -> list[Any]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), ".")
+
+    monkeypatch.setattr(Session, "images", denied)
+    app = LayerscopeApp(overlay2_root, settings=NO_SETTINGS, live=False)
+    async with app.run_test(size=(200, 55)) as pilot:
+        await settled(pilot)
+        told = " ".join(shown(app.screen).split())
+        assert "cannot read the records: Permission denied" in told
+        assert "Errno" not in told
+        assert "no layers" in told and "no files" in told
+        assert app.screen.query("#facts")
 
 
 async def test_a_root_without_anything_says_so(tmp_path: Path):

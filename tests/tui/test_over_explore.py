@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_roots import app_on, choose, make_lab, messages, stand_on
 from one_screen import NO_SETTINGS, press, settled, shown
 from textual.pilot import Pilot
 
+from layerscope.services.lab import open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.changes import ChangesScreen
 from layerscope.tui.screens.compare_view import CompareView
@@ -62,6 +64,34 @@ async def test_a_file_its_copies_and_back(app: LayerscopeApp):
         assert isinstance(app.screen, ExploreScreen)
         await press(pilot, "d")
         assert isinstance(app.screen, CompareView)
+
+
+async def test_a_symlink_to_a_directory_leads_there_and_a_dangling_one_says_so(tmp_path: Path):
+    root = make_lab(tmp_path / "lab")
+    with open_lab(root) as lab, lab.overlay("web") as overlay:
+        overlay.mkdir("/srv/far")
+        overlay.mkdir("/srv/far/off")
+        overlay.symlink("/srv/far", "/srv/way")
+        overlay.symlink("off/nowhere", "/srv/lost")
+        overlay.symlink("../etc/motd", "/srv/word")
+    app = app_on(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await choose(pilot, "web")
+        await stand_on(pilot, "srv/way")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, ExploreScreen)
+        current = app.screen.query_one(TreePane).files.current
+        assert current is not None and current.path == "srv/far"
+        assert messages(pilot) == ["/srv/way leads to /srv/far"]
+        await stand_on(pilot, "srv/lost")
+        await press(pilot, "m", "enter", "m", "enter")
+        told = "cannot open /srv/lost, which leads to off/nowhere: no such entry in the view"
+        assert isinstance(app.screen, ExploreScreen)
+        assert messages(pilot) == [told]  # once, though it was told twice
+        await stand_on(pilot, "srv/word")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, FileView)
 
 
 @needs_marks

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_roots import messages
 from one_screen import OneScreen, lines, press, settled, shown
 from textual.pilot import Pilot
 
@@ -23,6 +24,7 @@ from layerscope.tui.sources.json_items import JsonItems, json_row, small_contain
 from layerscope.tui.sources.wrapping import wrapped
 from layerscope.tui.widgets.facts_view import FactsView
 from layerscope.tui.widgets.json_tree import JsonTree
+from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.states import Empty
 
 
@@ -50,6 +52,8 @@ async def test_records_as_they_are_on_disk(session: Session):
         assert any("Running" in line and "false" in line for line in text)
         assert "Records of container editor" in lines(pilot.app.screen.query_one("#over"))[0]
         # The keys that lead to the row under the cursor.
+        await press(pilot, "n", "slash", *"not there", "enter", "n")
+        assert messages(pilot) == ["nothing is looked for: press / first", "not found"]
         await press(pilot, "slash", *"OOMKilled", "enter")
         assert ".config.v2.json.State.OOMKilled" in lines(pilot.app.screen.query_one("#over"))[-1]
 
@@ -137,6 +141,7 @@ async def test_no_problems():
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         assert isinstance(pilot.app.screen.query_one("#over").state, Empty)  # type: ignore[attr-defined]
+        assert "Copy the path" not in shown(pilot.app.screen.query_one(KeyBar))
         await press(pilot, "y")
 
 

@@ -31,6 +31,14 @@ def test_a_command_reads_as_in_its_dockerfile(recorded: str, written: str):
     assert command_title(recorded) == written
 
 
+def test_a_block_tells_where_a_copy_went_rather_than_its_digest(overlay2_root: Path):
+    with open_root(overlay2_root) as session:
+        subject = session.find("editor")
+        levels = session.levels(subject)
+    titles = [block.title for block in blocks_of(subject, levels, frozenset())]
+    assert [title for title in titles if "COPY" in title] == ["COPY file in /etc/app.conf"]
+
+
 def test_a_command_of_any_length_is_bounded():
     assert len(command_title("RUN " + "x" * 1_000_000)) <= 400
 

@@ -139,10 +139,32 @@ async def test_cursor_stays_on_its_path_when_rows_are_made_anew():
         app.view.rebuild()
         await pilot.pause()
         assert (app.view.rows[app.view.cursor].path, app.view.cursor) == ("etc/passwd", 2)
-        app.known["etc"] = TREE["etc"][:1]
-        app.view.arrived("etc")
-        await pilot.pause()
-        assert app.view.rows[app.view.cursor].path == "etc"
+
+
+async def test_cursor_goes_to_what_takes_the_place_of_a_row_that_vanished():
+    names = [Item("a", True, 0), Item("b", False, 1), Item("c", False, 2)]
+    app = FilesApp({"": [Item("etc", True, 3), Item("usr", False, 4)], "etc": names, "etc/a": [Item("x", False, 5)]})
+    async with app.run_test(size=(30, 12)) as pilot:
+        view = app.view
+
+        async def left(folder: str, *items: Item[int]) -> str:
+            app.known[folder] = list(items)
+            view.arrived(folder)
+            await pilot.pause()
+            return view.rows[view.cursor].path
+
+        await pilot.press("right", "right", "right", "down", "down")
+        assert view.rows[view.cursor].path == "etc/b"
+        assert await left("etc", names[0], names[2]) == "etc/c"
+        # The last one of a directory: the one before it, not what is unfolded below that.
+        assert await left("etc", names[0]) == "etc/a"
+        await pilot.press("down")
+        assert await left("etc/a") == "etc/a"
+        assert await left("etc") == "etc"
+        await pilot.press("G")
+        assert view.rows[view.cursor].path == "usr"
+        assert await left("", Item("etc", True, 3)) == "etc"
+        assert [*view.rows] == [view.rows[view.cursor]]
 
 
 async def test_another_tree_keeps_folds_path_and_place_on_the_screen():

@@ -25,7 +25,7 @@ from layerscope.tui.units import size_text
 from layerscope.tui.widgets.change_list import ChangeList
 from layerscope.tui.widgets.filter_bar import FilterBar
 from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
 
 _MANY = 10_000
 _BACK = (("esc", "back"),)
@@ -84,7 +84,7 @@ class ChangesScreen(OverScreen[str | None]):
         try:
             self.changes = await asyncio.to_thread(self._found)
         except (LayerscopeError, OSError) as error:
-            self.pane.state = Failure(str(error), hints=(("r", "read again"), *_BACK))
+            self.pane.state = Failure(why_not("compare the levels", error), hints=(("r", "read again"), *_BACK))
             return
         self.listing.levels = self._levels
         self._tell_title()
@@ -130,6 +130,8 @@ class ChangesScreen(OverScreen[str | None]):
         self.listing.set_rows(rows, next((index for index, row in enumerate(rows) if row.path == here), 0))
         if rows:
             self.pane.state = None
+        elif changes and arrangement.text:
+            self.pane.state = Empty("nothing fits", "no path holds what is typed", (("esc", "show all again"),))
         elif changes:
             self.pane.state = Empty("nothing fits", "press A, M, D or U to show what is hidden", _BACK)
         else:

@@ -23,7 +23,7 @@ from layerscope.tui.sources.files import Tick
 from layerscope.tui.widgets.comparison_view import BareComparisonView
 from layerscope.tui.widgets.copy_strip import CopyStrip
 from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.states import Failure, Loading
+from layerscope.tui.widgets.states import Failure, Loading, why_not
 
 
 class CompareView(OverScreen[None]):
@@ -89,7 +89,7 @@ class CompareView(OverScreen[None]):
                 lambda tick: life(self.session, self.subject, self.path, stopped=asking(tick)), self._tell_reading
             )
         except (LayerscopeError, OSError) as error:
-            self.pane.state = Failure(str(error), hints=(("r", "read again"), ("esc", "back")))
+            self.pane.state = Failure(why_not("read the copies", error), hints=(("r", "read again"), ("esc", "back")))
             return
         self.pane.state = None
         old, new = self._wanted
@@ -133,6 +133,7 @@ class CompareView(OverScreen[None]):
         if found is None:
             return
         self.query_one(CopyStrip).show(found, old, new)
+        self.refresh_bindings()
         if new is None:
             self.pane.state = Failure("no level stores a copy of it", hints=(("esc", "back"),))
             return
@@ -140,7 +141,7 @@ class CompareView(OverScreen[None]):
         try:
             comparison = await self._compared(old, new, whole=True)
         except (LayerscopeError, OSError) as error:
-            self.pane.state = Failure(str(error), hints=(("r", "read again"), ("esc", "back")))
+            self.pane.state = Failure(why_not("read the copies", error), hints=(("r", "read again"), ("esc", "back")))
             return
         finally:
             self._comparing = False
@@ -195,9 +196,15 @@ class CompareView(OverScreen[None]):
             try:
                 self._show(await self._compared(self.old, self.new, whole=False))
             except (LayerscopeError, OSError) as error:
-                self.pane.state = Failure(str(error))
+                self.pane.state = Failure(why_not("read the copies", error))
 
     # ------------------------------------------------------------------ keys
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A single copy differs from nothing."""
+        if action in ("choose", "hunk", "all_lines"):
+            return self.life is None or len(self.life.copies) > 1
+        return super().check_action(action, parameters)
+
     def action_hunk(self, direction: int) -> None:
         """Go to the next or previous change."""
         self.view.go_to_hunk(direction)

@@ -33,7 +33,7 @@ from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.reading import asking, read_on_thread
 from layerscope.tui.widgets.removal_list import RemovalList
 from layerscope.tui.widgets.standing_legend import standing_legend
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
 
 _TICKING = 0.06
 _TYPING = 0.12
@@ -125,7 +125,7 @@ class DiskScreen(DiskKeys):
             return
         except (LayerscopeError, OSError) as error:
             self.ledger = None
-            ledger_pane.state = Failure(str(error), hints=HINTS)
+            ledger_pane.state = Failure(why_not("count", error), hints=HINTS)
             return
         self.ledger = found
         ledger_pane.state = None
@@ -140,7 +140,7 @@ class DiskScreen(DiskKeys):
             pane.state = Empty("not known for this store", str(error), BACK)
             return
         except (LayerscopeError, OSError) as error:
-            pane.state = Failure(str(error), hints=HINTS)
+            pane.state = Failure(why_not("find what could go", error), hints=HINTS)
             return
         if not rows:
             pane.state = Empty("nothing could go", "there is no container, image, volume, cache or orphan", BACK)
@@ -232,7 +232,7 @@ class DiskScreen(DiskKeys):
             pane.set_title("Details")
             facts = facts_of_removal(things.current)
         self.query_one("#facts", FactsView).show_if_new(facts)
-        told = "tick to see what comes back"
+        told = "tick to see what comes back" if things.rows else ""
         if answer is not None:
             most = "at most " if answer.at_most else ""
             told = f"{len(things.ticked):,} ticked, {most}{size_text(answer.frees_disk)} back"

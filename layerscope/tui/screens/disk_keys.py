@@ -15,7 +15,7 @@ from layerscope.model.problem import Problem
 from layerscope.model.reclaim import Reclaim
 from layerscope.services import Session
 from layerscope.tui.keys import bindings, picked
-from layerscope.tui.look import look_of
+from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.sources.ledger_rows import LedgerArrangement
 from layerscope.tui.widgets.filter_bar import FilterBar, FilterInput
 from layerscope.tui.widgets.header import HeaderBar
@@ -84,6 +84,8 @@ class DiskKeys(Screen[None]):
     def show_keys(self) -> None:
         """Offer in the footer what can be done with the part that has the focus."""
         names = {"screen.back": "Explore", "screen.reload": "Count again"}
+        if self.ledger is None:
+            names |= {"find.filter": "", "find.sort": ""}
         if self.here == 2:
             names |= {"find.filter": "", "find.sort": "", "path.copy": "Copy commands"}
         if self.has_class("-narrow"):
@@ -201,7 +203,8 @@ class DiskKeys(Screen[None]):
         else:
             row = self.classes_tree.current
             if row is not None and row.value.entry is not None:
-                text = f"{self.session.path}/{row.value.entry.path}"
+                copy_path(self, f"{self.session.path}/{row.value.entry.path}")
+                return
         if not text:
             self.notify("nothing to copy here", markup=False)
             return

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -29,7 +30,7 @@ from layerscope.tui.widgets.key_bar import KeyBar
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.stack import LayerStack
 from layerscope.tui.widgets.stack_pane import StackPane
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
 from layerscope.tui.widgets.tree_pane import TreePane
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ class ExploreScreen(ExploreEditing):
     def sum_up(self, event: EntitiesPane.RecordsRead) -> None:
         """Tell in the header what there is."""
         records = event.records
-        problems = self.problems()
-        notes = sum(problem.severity is Severity.NOTE for problem in problems)
+        problems, notes = self._count_problems()
         self.query_one(HeaderBar).line = RootLine(
             self._shown_path or str(self.session.path),
             self.session.driver,
@@ -134,16 +134,38 @@ class ExploreScreen(ExploreEditing):
             records.images,
             records.layer_bytes,
             records.daemon.held,
-            len(problems) - notes,
+            problems,
             notes,
             records.daemon.evidence,
             records.writable and not self.read_only,
         )
         self.show_keys()
         if not records.rows:
-            self.query_one(StackPane).state = Empty("no layers")
-            self.query_one(TreePane).state = Empty("no files")
-            self.go_on()
+            self.show_nothing()
+
+    @on(EntitiesPane.RecordsUnread)
+    def show_nothing(self) -> None:
+        """Say that there is nothing to look at."""
+        self.query_one(StackPane).state = Empty("no layers")
+        self.query_one(TreePane).state = Empty("no files")
+        self.go_on()
+
+    def _count_problems(self) -> tuple[int, int]:
+        """How many problems, and how many notes that are none."""
+        problems = self.problems()
+        notes = sum(problem.severity is Severity.NOTE for problem in problems)
+        return len(problems) - notes, notes
+
+    @on(TreePane.Loaded)
+    def count_again(self) -> None:
+        """Reading layers and directories may have found more that is wrong."""
+        header = self.query_one(HeaderBar)
+        if header.line.images is None:  # the records aren't read yet
+            return
+        problems, notes = self._count_problems()
+        if (problems, notes) != (header.line.problems, header.line.notes):
+            header.line = replace(header.line, problems=problems, notes=notes)
+            self.show_keys()
 
     # ------------------------------------------------------------------ subject and cut
     @on(EntityList.Highlighted, "#list")
@@ -172,7 +194,7 @@ class ExploreScreen(ExploreEditing):
         try:
             self.stack = stack = await asyncio.to_thread(stack_of, self.session, subject)
         except (LayerscopeError, OSError) as error:
-            self.query_one(StackPane).state = Failure(str(error))
+            self.query_one(StackPane).state = Failure(why_not("read the layers", error))
             self.query_one(TreePane).state = None
             self.go_on()
             return

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from layerscope.model.entry import file_type
 from layerscope.model.problem import Problem, Severity
 from layerscope.services import Session
+from layerscope.tui.look import copy_path
 from layerscope.tui.sources.arrangement import Category
 from layerscope.tui.text import escape
 from layerscope.tui.widgets.header import HeaderBar
@@ -174,8 +175,7 @@ class ExploreKeys(Screen[None]):
         """Copy the path under the cursor."""
         row = self.query_one(TreePane).files.current
         if row is not None:
-            self.app.copy_to_clipboard("/" + row.path)
-            self.notify(escape(f"copied /{row.path}"), markup=False)
+            copy_path(self, f"/{row.path}")
 
     def problems(self) -> list[Problem]:
         """All that is known to be wrong, or hidden from this user."""
@@ -235,7 +235,10 @@ class ExploreKeys(Screen[None]):
 
     @on(TreePane.FileChosen)
     async def open_file(self, event: TreePane.FileChosen) -> None:
-        """Show the bytes of a file on the whole screen; of a removed one those that are still stored."""
+        """Show the bytes of a file on the whole screen; of a removed one those that are still stored.
+
+        A symlink to a directory leads there.
+        """
         from layerscope.tui.screens.file_view import FileView
 
         pane = self.query_one(TreePane)
@@ -243,9 +246,16 @@ class ExploreKeys(Screen[None]):
         if source is None or shown is None:
             return
         try:
+            if event.row.target is not None and not event.row.gone:
+                folder = await asyncio.to_thread(source.folder_behind, event.path)
+                if folder is not None:
+                    pane.reveal(folder)
+                    self.notify(escape(f"/{event.path} leads to /{folder}"), markup=False)
+                    return
             level = await asyncio.to_thread(source.stored_level, event.path, event.row)
         except OSError as error:
-            self.notify(escape(f"cannot open /{event.path}: {error.strerror}"), severity="warning", markup=False)
+            leads = "" if event.row.target is None else f", which leads to {event.row.target}"
+            self.notify(escape(f"cannot open /{event.path}{leads}: {error.strerror}"), severity="warning", markup=False)
             return
         if level is None:
             what = file_type(event.row.ownership.mode)

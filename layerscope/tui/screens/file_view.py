@@ -20,7 +20,7 @@ from layerscope.services.byte_search import parse_needle
 from layerscope.services.copies import Life, life
 from layerscope.services.opened_file import OpenedFile, open_to_look
 from layerscope.tui.keys import picked
-from layerscope.tui.look import look_of
+from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.files import Tick
 from layerscope.tui.sources.goto import parse_destination
@@ -29,7 +29,7 @@ from layerscope.tui.widgets.file_reader import FileReader
 from layerscope.tui.widgets.filter_bar import FilterBar
 from layerscope.tui.widgets.prompt import Prompt
 from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
 
 
 class FileView(OverScreen[None]):
@@ -81,7 +81,8 @@ class FileView(OverScreen[None]):
         try:
             opened, self.life = await read_on_thread(self._opened, self._tell_opening)
         except (LayerscopeError, OSError) as error:
-            self.pane.state = Failure(str(error), hints=(("r", "read again"), ("esc", "back")))
+            self.pane.state = Failure(why_not("open it", error), hints=(("r", "read again"), ("esc", "back")))
+            self.refresh_bindings()
             return
         self.pane.state = None if opened.pages.size else Empty("the file is empty", hints=(("esc", "back"),))
         self.reader.show(opened)
@@ -115,10 +116,11 @@ class FileView(OverScreen[None]):
 
     def _tell_title(self) -> None:
         look, number = look_of(self), self.level_here()
-        parts: list[str | tuple[str, str]] = [look.text(f"/{self.path}"), f" {look.glyphs.separator} "]
-        if self.level is None and self.view.levels and self.view.levels[-1].number != number:
-            parts.append(f"as of layer {self.view.levels[-1].number}, from ")
+        parts: list[str | tuple[str, str]] = [look.text(f"/{self.path}")]
         if number:
+            parts.append(f" {look.glyphs.separator} ")
+            if self.level is None and self.view.levels and self.view.levels[-1].number != number:
+                parts.append(f"as of layer {self.view.levels[-1].number}, from ")
             height = self.life.levels if self.life else number
             parts.append((f"layer {number}", f"bold {ramp_color(look.palette, number, height)}"))
         parts.append(f" of {look.text(self.subject.name)}")
@@ -190,6 +192,8 @@ class FileView(OverScreen[None]):
         """Offer only what can be done."""
         if action == "other_copy":
             return bool(self._other_levels(int(str(parameters[0]))))
+        if action in ("ask", "hit", "toggle_form"):
+            return not (self.is_mounted and isinstance(self.pane.state, Empty | Failure))
         if action == "diff":
             return self.life is not None and len(self.life.copies) > 1
         return super().check_action(action, parameters)
@@ -202,5 +206,4 @@ class FileView(OverScreen[None]):
 
     def action_copy_path(self) -> None:
         """Copy the path in the view."""
-        self.app.copy_to_clipboard(f"/{self.path}")
-        self.notify(f"copied /{look_of(self).text(self.path)}", markup=False)
+        copy_path(self, f"/{self.path}")

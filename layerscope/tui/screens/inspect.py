@@ -21,7 +21,7 @@ from layerscope.tui.widgets.filter_bar import FilterBar
 from layerscope.tui.widgets.json_tree import JsonTree
 from layerscope.tui.widgets.line_view import LineView
 from layerscope.tui.widgets.prompt import Prompt
-from layerscope.tui.widgets.states import Failure, Loading
+from layerscope.tui.widgets.states import Failure, Loading, why_not
 
 _LONGEST_COPY = 1 << 20
 
@@ -67,7 +67,7 @@ class InspectScreen(OverScreen[None]):
         try:
             found = await asyncio.to_thread(self.session.records, self.subject)
         except (LayerscopeError, OSError) as error:
-            self.pane.state = Failure(str(error), hints=(("r", "read again"), ("esc", "back")))
+            self.pane.state = Failure(why_not("read the records", error), hints=(("r", "read again"), ("esc", "back")))
             return
         self.pane.state = None
         self.records.show(found)
@@ -145,6 +145,7 @@ class InspectScreen(OverScreen[None]):
     def action_hit(self, step: int) -> None:
         """Go to the next or previous hit."""
         if not self._hits:
+            self.notify("nothing is looked for: press / first" if not self.records.wanted else "not found")
             return
         row = self.records.current
         order = {path: number for number, path in enumerate(self._hits)}

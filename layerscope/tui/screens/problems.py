@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from layerscope.model.problem import Problem, Severity
 from layerscope.tui.keys import picked
-from layerscope.tui.look import look_of
+from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.facts import Fact
 from layerscope.tui.text import cell_len, crop, fit
@@ -97,9 +97,10 @@ class ProblemsScreen(OverScreen[None]):
     def _place(self, problem: Problem) -> str:
         return "/".join(part for part in (self.root, problem.path) if part)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where nothing is wrong, there is nothing to copy."""
+        return bool(self.problems) if action == "copy_path" else super().check_action(action, parameters)
+
     def action_copy_path(self) -> None:
         """Copy where the problem lies."""
-        if self.problems:
-            place = self._place(self.problems[self.query_one(ProblemList).cursor])
-            self.app.copy_to_clipboard(place)
-            self.notify(f"copied {look_of(self).text(place)}", markup=False)
+        copy_path(self, self._place(self.problems[self.query_one(ProblemList).cursor]))

@@ -134,6 +134,16 @@ class FileSource:
         parts = [*directory.parts, *(covered.part for covered in directory.covered)]
         return next((part.level for part in parts if part.kind(name) == "f"), None)
 
+    def folder_behind(self, path: str) -> str | None:
+        """The path of the directory that the symlink at ``path`` leads to; None if it leads to something else.
+
+        Raises:
+            OSError: it leads nowhere, or in circles.
+        """
+        view = self.view.only(self.number) if self.layer_only else self.view.cut(self.number)
+        place = view.place(path, follow=True)
+        return None if place.name else place.path
+
     def take_unsettled(self) -> Iterator[tuple[str, FileRow]]:
         """Rows of which reading the directory could not tell all, with their paths, each once."""
         while self._unsettled:

@@ -31,7 +31,7 @@ from layerscope.overlay import MergedView
 from layerscope.services import Session
 from layerscope.services.copies import Copy, Life, life
 from layerscope.tui.keys import picked
-from layerscope.tui.look import look_of
+from layerscope.tui.look import copy_path
 from layerscope.tui.sources.comparison import Comparison, content_of
 from layerscope.tui.sources.facts import facts_of
 from layerscope.tui.sources.life import LifeRow, life_rows
@@ -43,7 +43,7 @@ from layerscope.tui.widgets.facts_view import FactsView
 from layerscope.tui.widgets.life_list import LifeList
 from layerscope.tui.widgets.line_view import LineView
 from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.states import Empty, Failure, Loading, State, StateView
+from layerscope.tui.widgets.states import Empty, Failure, Loading, State, StateView, why_not
 
 DEBOUNCE = 0.08
 _SUMMARY_LINES = 5
@@ -150,7 +150,7 @@ class Details(Widget):
             )
         except (LayerscopeError, OSError) as error:
             self.life = None
-            self._stand_in(Failure(str(error), hints=()))
+            self._stand_in(Failure(why_not("read it", error), hints=()))
             return
         self.life = found
         self._stand_in(None)
@@ -250,6 +250,4 @@ class Details(Widget):
         found = self.life
         copy = self._copy_at(self.query_one(LifeList).current, found) if found else None
         if self.looked is not None and copy is not None and copy.place:
-            place = f"{self.looked.session.path}/{copy.place}"
-            self.app.copy_to_clipboard(place)
-            self.notify(f"copied {look_of(self).text(place)}", markup=False)
+            copy_path(self, f"{self.looked.session.path}/{copy.place}")

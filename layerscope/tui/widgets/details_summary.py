@@ -114,7 +114,7 @@ def _differences(look: Look, comparison: Comparison | None) -> Content:
     elif comparison is not None and comparison.lines:
         first = comparison.lines[0]
         if first.kind in (ShownKind.NOTE, ShownKind.FACT):
-            parts.append((look.text(first.text), ""))
+            parts.append((look.text(first.text.replace("→", look.glyphs.link)), ""))
     facts = (
         [line.text.partition("  ")[0] for line in comparison.lines if line.kind is ShownKind.FACT] if comparison else []
     )

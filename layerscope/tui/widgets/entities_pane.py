@@ -17,7 +17,7 @@ from layerscope.tui.sources.entities import EntityRow, first_subject
 from layerscope.tui.sources.records import Records, read_records
 from layerscope.tui.widgets.entities import EntityList
 from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.states import Empty, Failure
+from layerscope.tui.widgets.states import Empty, Failure, why_not
 
 
 class EntitiesPane(Pane):
@@ -29,6 +29,9 @@ class EntitiesPane(Pane):
         def __init__(self, records: Records) -> None:
             super().__init__()
             self.records = records
+
+    class RecordsUnread(Message):
+        """The records could not be read."""
 
     class Measured(Message):
         """The size of a container is known."""
@@ -55,14 +58,16 @@ class EntitiesPane(Pane):
         try:
             records = await asyncio.to_thread(read_records, session)
         except (LayerscopeError, OSError) as error:
-            self.state = Failure(str(error))
+            self.state = Failure(why_not("read the records", error))
+            self.post_message(self.RecordsUnread())
             return
         self.take(session, records, key)
 
     def take(self, session: Session, records: Records, key: str) -> None:
         """List what was read already."""
         rows = list(records.rows)
-        self.state = None if rows else Empty("nothing here yet", "this root has no containers and no images")
+        hint = "; layerscope load, import and build make images" if records.writable else ""
+        self.state = None if rows else Empty("nothing here yet", f"this root has no containers and no images{hint}")
         if rows and key not in {row.key for row in rows}:
             key = rows[first_subject(rows)].key
         self.entities.show(rows, key)

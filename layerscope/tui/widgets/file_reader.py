@@ -42,7 +42,9 @@ class FileReader(FileForms):
 
     def next_hit(self, direction: int) -> None:
         """Go to the next hit, or (-1) the previous one."""
-        if self._needle is not None:
+        if self._needle is None:
+            self.notify("nothing is looked for: press / first")
+        else:
             here = self.byte_offset if self._hit is None else self._hit
             self._search(self._needle, here + (direction > 0), direction)
 

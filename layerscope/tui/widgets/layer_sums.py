@@ -55,7 +55,7 @@ class LayerSums(Widget):
         if layer is None:
             return [(f"packing{glyphs.ellipsis} {size_text(self.packed)}", "")]
         if layer.diff_id is None:
-            more = ": the image gets no new layer, only its config" if self.size.width >= _WIDE else ": no new layer"
+            more = ": no new layer, only the config" if self.size.width >= _WIDE else ": no new layer"
             return [(f"nothing has changed{more}", "$warning")]
         parts: list[Part] = [("layer ", ""), (size_text(layer.size), "bold $foreground")]
         parts += [(f" {glyphs.separator} tar ", ""), (size_text(layer.tar_bytes), "bold $foreground")]

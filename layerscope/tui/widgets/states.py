@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from layerscope.errors import LayerscopeError
 from layerscope.tui.glyphs import bar
 from layerscope.tui.look import Look, look_of
 
@@ -55,6 +56,11 @@ class Failure(Struct, frozen=True):
 
 
 State = Loading | Empty | Failure
+
+
+def why_not(doing: str, error: LayerscopeError | OSError) -> str:
+    """A message of what went wrong: our own errors say it all, those of the system only the reason."""
+    return str(error) if isinstance(error, LayerscopeError) else f"cannot {doing}: {error.strerror or error}"
 
 
 class StateView(Widget, can_focus=True):

@@ -64,7 +64,7 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
         path, offset = self._place()
         self.model = tree
         self._asked.clear()
-        self._restore(path, offset)
+        self._restore(self._nearest_row(path), offset)
 
     def rebuild(self) -> None:
         """Make the rows anew, because order, filter or content have changed; cursor and folds stay with their paths."""
@@ -94,14 +94,14 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
     def _adopt(self, model: TreeRows[ValueT], prepared: Prepared[ValueT]) -> None:
         if model is not self.model:
             return
-        path, offset = self._place()
+        (path, offset), index = self._place(), self.cursor
         splice = model.adopt(prepared)
         if prepared.row is None:
-            self._restore(path, offset)
+            self._restore(self._row_now(path, index), offset)
             return
         self._follow(splice)
         if splice is not None and splice.removed:
-            self.go_to(path)
+            self.cursor = self._row_now(path, index)
 
     def go_to(self, path: str) -> None:
         """Put the cursor on ``path``, or on its nearest visible ancestor."""
@@ -113,8 +113,7 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
             return "", 0
         return self.rows[self.cursor].path, self.cursor - self.scroll_offset.y
 
-    def _restore(self, path: str, offset: int) -> None:
-        index = self._nearest_row(path)
+    def _restore(self, index: int, offset: int) -> None:
         self.set_rows(self.model.rows, index)
         self._scroll_rows(index - offset)
         self._reveal()
@@ -126,6 +125,18 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
             path = path.rpartition("/")[0]
             index = self.model.index_of(path)
         return index or 0
+
+    def _row_now(self, path: str, index: int) -> int:
+        """Where ``path`` is; if it is gone, what has taken its place at ``index`` among those of its directory."""
+        folder = path.rpartition("/")[0]
+        top = self.model.index_of(folder) if folder else -1
+        if top is None or self.model.index_of(path) is not None:
+            return self._nearest_row(path)
+        parent = self.model.rows[top] if folder else None
+        index = min(index, top + parent.span if parent is not None else len(self.model.rows) - 1)
+        while index > top and self.model.rows[index].parent is not parent:
+            index = self.model.parent_index(index) or 0
+        return max(index, top, 0)
 
     def _follow(self, splice: Splice | None) -> None:
         if splice is not None:
@@ -196,4 +207,4 @@ class TreeView(LineView[TreeRow[ValueT]], Generic[ValueT]):
             self.model.close_all()
         elif not self.model.open_all(UNFOLD_ALL_ROWS):
             self.notify(f"more than {UNFOLD_ALL_ROWS:,} rows: the rest stays folded", markup=False)
-        self._restore(path, offset)
+        self._restore(self._nearest_row(path), offset)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Changed(NamedTuple):
-    """The ``paths`` that changed (no leading slash), which one to ``go_to``, and what to tell (escaped; "" nothing)."""
+    """The ``paths`` that changed (no leading slash), which one to ``go_to`` ("": stay), and what to tell (escaped; "":
+    nothing)."""
 
     paths: tuple[str, ...]
     go_to: str

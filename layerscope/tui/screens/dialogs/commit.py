@@ -113,7 +113,11 @@ class CommitDialog(Dialog[Committed]):
             sums.error = str(error)
             return
         sums.made = self.made
-        self.query_one(StackPreview).replace(new_block(place, self.made, self._layer_title()))
+        preview = self.query_one(StackPreview)
+        if self.made.diff_id is None:
+            preview.show([block for block in preview.blocks if block.number != place.number], place.number - 1)
+        else:
+            preview.replace(new_block(place, self.made, self._layer_title()))
 
     def _show_place(self, place: Place) -> None:
         listing = self.query_one(ChangeList)

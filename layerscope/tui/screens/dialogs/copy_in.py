@@ -15,7 +15,7 @@ from layerscope.errors import UsageError
 from layerscope.services.lab_changes import copy_in, path_of
 from layerscope.tui.screens.dialogs.changed import Changed
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
-from layerscope.tui.screens.dialogs.field import Field
+from layerscope.tui.screens.dialogs.field import Field, typable
 from layerscope.tui.text import escape
 
 _MOST_NAMES = 20_000
@@ -60,7 +60,8 @@ class CopyInDialog(Dialog[Changed]):
     def fields(self) -> Iterable[Widget]:
         """From and to."""
         yield Field("from", placeholder="~/site/index.html, or a directory", suggester=HostPaths(), id="source")
-        yield Field("to", f"/{self._folder}".rstrip("/") + "/", id="target")
+        folder = f"/{self._folder}".rstrip("/") + "/"
+        yield Field("to", typable(folder), placeholder=escape(folder), id="target")
 
     def _source(self) -> Path:
         text = self.value("source")
@@ -73,11 +74,13 @@ class CopyInDialog(Dialog[Changed]):
         if not self.value("source"):
             return "modes and times are kept, the owner is root; the right arrow takes what is suggested"
         target = self.value("target")
-        into = " into" if target.endswith("/") else " as"
+        into = " into" if not target or target.endswith("/") else " as"
         return f"{escape(str(self._source()))}{into} /{escape(self._target())}"
 
     def _target(self) -> str:
         text = self.value("target")
+        if not text:
+            return self._folder
         return "" if not text.strip("/") else path_of("", text)
 
     def job(self) -> Callable[[Tick], Changed]:

@@ -1,4 +1,4 @@
-"""A line of a dialog to be filled in: a word before it, the text, checked with each key."""
+"""Lines of a dialog: a text to be filled in, checked with each key, with a word before it; a box to be ticked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.suggester import Suggester
 from textual.validation import Function
-from textual.widgets import Input, Static
+from textual.widgets import Checkbox, Input, Static
+
+from layerscope.tui.look import look_of
+
+
+def typable(name: str) -> str:
+    """``name``, or "" if it can't be typed: a line to type in is drawn as it is, so a root must not fill it at will."""
+    return name if name.isprintable() else ""
 
 
 class Field(Horizontal):
@@ -66,3 +73,22 @@ class Field(Horizontal):
     def input(self) -> Input:
         """The text field."""
         return self._input
+
+
+class TickBox(Checkbox):
+    """A box to be ticked. It has the signs of lists, so that it can be read without colours, too."""
+
+    BUTTON_LEFT = BUTTON_RIGHT = ""
+
+    def on_mount(self) -> None:
+        """Draw it with the app's signs."""
+        self._choose_sign()
+
+    def watch_value(self) -> None:
+        """Another sign."""
+        self._choose_sign()
+        super().watch_value()
+
+    def _choose_sign(self) -> None:
+        glyphs = look_of(self).glyphs
+        self.BUTTON_INNER = glyphs.checked if self.value else glyphs.unchecked

@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from textual.binding import BindingType
 from textual.widget import Widget
-from textual.widgets import Checkbox, Static
+from textual.widgets import Static
 
 from layerscope.services.lab_changes import delete, make_directory, make_file, path_of, rename
+from layerscope.tui.keys import picked
 from layerscope.tui.screens.dialogs.changed import Changed
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
-from layerscope.tui.screens.dialogs.field import Field
+from layerscope.tui.screens.dialogs.field import Field, TickBox, typable
 from layerscope.tui.sources.file_row import FileRow
-from layerscope.tui.text import escape
+from layerscope.tui.text import cell_len, crop, escape
+
+_TITLE_CELLS = 50
+_PATH_CELLS = 300
 
 
 class NewDialog(Dialog[Changed]):
@@ -76,7 +81,8 @@ class RenameDialog(Dialog[Changed]):
     def fields(self) -> Iterable[Widget]:
         """The name."""
         yield Static(f"in /{escape(self._folder)}", classes="words", markup=False)
-        yield Field("new name", self._old_name, placeholder="a name, or a path from the top: /srv/old", id="name")
+        hint = "a name, or a path from the top: /srv/old"
+        yield Field("new name", typable(self._old_name), placeholder=hint, id="name")
 
     def review(self) -> str:
         """What would happen."""
@@ -104,6 +110,7 @@ class RenameDialog(Dialog[Changed]):
 class DeleteDialog(Dialog[Changed]):
     """Asks whether to delete ``path``."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [*picked(("tree.toggle", "", "tick"))]
     ACCEPT: ClassVar[str] = "Delete"
 
     def __init__(self, root: Path, container: str, path: str, row: FileRow, is_lower: bool) -> None:
@@ -126,14 +133,22 @@ class DeleteDialog(Dialog[Changed]):
             text = f"A lower layer has this {what}: a whiteout hides it, its bytes stay stored below."
         else:
             text = f"Only the writable layer has this {what}: it is gone for good, and its bytes with it."
+        shown = f"/{escape(self._path)}"
+        if cell_len(shown) > _TITLE_CELLS:  # the title has no room for its end, which counts
+            text = f"{crop(shown, _PATH_CELLS, keep='end')}\n{text}"
         yield Static(text, classes="words", markup=False)
         if self._row.is_dir:
-            yield Checkbox("and all that is in it", id="all", compact=True)
+            yield TickBox("and all that is in it", id="all", compact=True)
 
     def key_words(self) -> tuple[str, ...]:
         """The keys."""
         space = ("space tick",) if self._row.is_dir else ()
         return ("enter delete", *space, "esc cancel")
+
+    def action_tick(self) -> None:
+        """Tick the box, wherever the focus is."""
+        for box in self.query(TickBox):
+            box.toggle()
 
     def on_mount(self) -> None:
         """Enter deletes."""
@@ -142,11 +157,11 @@ class DeleteDialog(Dialog[Changed]):
 
     def job(self) -> Callable[[Tick], Changed]:
         """Delete it."""
-        recursive = bool(self.query(Checkbox)) and self.query_one(Checkbox).value
+        recursive = any(box.value for box in self.query(TickBox))
         path = self._path
 
         def work(tick: Tick) -> Changed:
             delete(self._root, self._container, path, recursive=recursive, tick=tick)
-            return Changed((path,), path, f"deleted /{escape(path)}")
+            return Changed((path,), "", f"deleted /{escape(path)}")
 
         return work
