@@ -213,3 +213,23 @@ def test_directories_that_may_not_be_read_are_told(sample: Unpacked) -> None:
     assert b"/new/deep/\n" in listed.stdout and b"/new/deep/f" not in listed.stdout
     assert "sticky/t" in tree_facts.of_tar(exported.stdout)
     assert b"A /new/deep\n" in changed.stdout
+
+
+def test_records_are_listed_where_the_folder_of_layers_is_closed(sample: Unpacked) -> None:
+    """A daemon leaves overlay2 with mode 0710, which closes it to everybody else."""
+    closed = sample.root / "overlay2"
+    mode = modes.S_IMODE(closed.lstat().st_mode)
+    closed.chmod(0)
+    try:
+        listing = [sample.user.python, "-c", f"import os; os.listdir({str(closed)!r})"]
+        if sample.user.run(listing, sample.root).returncode == 0:
+            pytest.skip("this user may read everything")
+        images, containers = sample.run("images", "--json"), sample.run("ps", "--json")
+    finally:
+        closed.chmod(mode)
+    told = truth(SAMPLE, "inspect-containers")
+    assert {(one["id"], one["size_rw"]) for one in json.loads(containers.stdout)} == {(one["Id"], None) for one in told}
+    assert json.loads(images.stdout)
+    for done in (images, containers):
+        assert done.returncode == 1
+        assert b"overlay2" in done.stderr and b"can't be listed: Permission denied" in done.stderr

@@ -230,8 +230,13 @@ class LinkedLayers(LayerFolders):
         try:
             contents, lower = self._home.enter(cache_id).stats(("diff", "lower"))
         except OSError as error:
-            what = f"contents missing: {os.strerror(error.errno or 0)}"
-            return [Problem(folder, what, "its files can't be shown", "restore the directory, or pull the image again")]
+            what, hint = (
+                f"contents missing: {os.strerror(error.errno or 0)}",
+                "restore the directory, or pull the image again",
+            )
+            if isinstance(error, PermissionError):
+                what, hint = "can't be read without privilege", "run as root"
+            return [Problem(folder, what, "its files can't be shown", hint)]
         found = []
         if contents is None or not modes.S_ISDIR(contents.st_mode):
             what = "contents missing" if contents is None else "contents missing: it is not a directory"

@@ -53,6 +53,7 @@ class Contents:
         self.store = store
         self.driver = driver
         self._present: frozenset[CacheID] | None = None
+        self._unlisted: list[Problem] = []
         self._lost: dict[CacheID, list[Problem]] = {}
 
     # ------------------------------------------------------------------ levels
@@ -74,9 +75,12 @@ class Contents:
     def _damage(self, driver: Driver, levels: tuple[Level, ...]) -> list[Problem]:
         """What is wrong with the directories of these levels."""
         cache_ids = [level.cache_id for level in levels if level.cache_id is not None]
+        self.present()
+        if self._unlisted:
+            return []  # that is told once for all
         if isinstance(driver, TellsDamage):
             return [problem for cache_id in cache_ids for problem in driver.layer_problems(cache_id)]
-        missing = [cache_id for cache_id in cache_ids if cache_id not in self.present()]
+        missing = [cache_id for cache_id in cache_ids if self._is_missing(cache_id)]
         if missing and isinstance(driver, Elsewhere):
             return [driver.absence()]
         return [self._missing(cache_id) for cache_id in missing]
@@ -115,10 +119,19 @@ class Contents:
         return [lower for above, lower in pairwise((top, *below)) if not driver.is_copy_of(above, lower)]
 
     def present(self) -> frozenset[CacheID]:
-        """The cache IDs that lie in the driver's folder; read once."""
+        """The cache IDs that lie in the driver's folder, read once; none where it can't be listed, which is told."""
         if self._present is None:
-            self._present = frozenset(self.driver.layer_ids() if self.driver else ())
+            try:
+                self._present = frozenset(self.driver.layer_ids() if self.driver else ())
+            except OSError as error:
+                self._present = frozenset()
+                folder = driver_path(self.driver, CacheID("-")).rpartition("/")[0]
+                effect = "which layers have files there isn't known"
+                self._unlisted = [Problem(folder, f"can't be listed: {error.strerror}", effect, "run as root")]
         return self._present
+
+    def _is_missing(self, cache_id: CacheID) -> bool:
+        return cache_id not in self.present() and not self._unlisted
 
     def handed(self) -> dict[CacheID, Directory]:
         """The directories that were handed over for layers."""
@@ -129,7 +142,7 @@ class Contents:
         if self.driver is None or isinstance(self.driver, Elsewhere):
             return []
         cache_ids = [level.cache_id for level in self.store.levels(subject)]
-        return [self._missing(cache_id) for cache_id in cache_ids if cache_id and cache_id not in self.present()]
+        return [self._missing(cache_id) for cache_id in cache_ids if cache_id and self._is_missing(cache_id)]
 
     def _missing(self, cache_id: CacheID) -> Problem:
         return Problem(driver_path(self.driver, cache_id), "contents missing", "the files of this layer can't be shown")
@@ -189,7 +202,7 @@ class Contents:
 
     def found_damage(self) -> list[Problem]:
         """What is wrong with layers as far as reading their files has shown it."""
-        return self.driver.found_damage() if isinstance(self.driver, FindsDamage) else []
+        return [*self._unlisted, *(self.driver.found_damage() if isinstance(self.driver, FindsDamage) else ())]
 
     @property
     def measures_images(self) -> bool:
@@ -331,7 +344,7 @@ class Contents:
         from layerscope.analysis.owners import Claims
 
         store, driver = self.store, self.driver
-        cache_ids = tuple(driver.layer_ids()) if driver else ()
+        cache_ids = tuple(sorted(self.present()))
         return Claims(
             images=store.images(),
             containers=store.containers(),

@@ -164,7 +164,11 @@ def _prefix_for(root: Directory | None, detection: Detection, factory: DriverFac
         return "trusted"
     if factory is not None and root is not None:
         driver = factory(root, TRUSTED)
-        for cache_id in driver.layer_ids()[:_SAMPLED_LAYERS]:
+        try:
+            sampled = driver.layer_ids()[:_SAMPLED_LAYERS]
+        except OSError:
+            return "user"  # nothing there can be read: that is told when it is looked for
+        for cache_id in sampled:
             try:
                 names = driver.open_layer(cache_id).xattrs()
             except OSError:
