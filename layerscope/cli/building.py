@@ -173,10 +173,9 @@ def import_tar(
     allow_real_root: bool,
 ) -> int:
     """Make an image of one layer out of TAR (- is standard input); prints its id."""
-    from layerscope.services.lab import import_maker
+    from layerscope.services.lab import IMPORTED, import_maker
 
-    said = f"Imported from {tar}" if message is None else message
-    maker = import_maker(created, said, docker_version)
+    maker = import_maker(created, IMPORTED if message is None else message, docker_version)
     with open_lab(options, allow_real_root) as opened, input_file(tar, "a tar") as file:
         image, problems = opened.import_tar(file, tar, name, maker=maker, changes=changes)
     Output(options.ascii).line(image)

@@ -52,6 +52,8 @@ from layerscope.stores.docker.reference import parse_reference
 
 DEFAULT_ENGINE = "24"
 _VERSIONS = {"20.10": "20.10.24", "23": "23.0.6", "24": "24.0.9"}
+IMPORTED = "Imported from -"
+"""The comment on an image that was made of a tar: docker's client sends every file as its standard input."""
 _NAMES_LIMIT = 16 << 20
 
 
@@ -196,7 +198,7 @@ class Lab:
     ) -> tuple[ImageID, tuple[Problem, ...]]:
         """An image of one layer, made of a tar; ``shown``: what the tar is called in messages."""
         reference = parse_tag(name) if name else None
-        maker = maker or Maker(DEFAULT_ENGINE, _VERSIONS[DEFAULT_ENGINE], now(), comment=f"Imported from {shown}")
+        maker = maker or Maker(DEFAULT_ENGINE, _VERSIONS[DEFAULT_ENGINE], now(), comment=IMPORTED)
         return import_image(self._root, tar, shown, maker, reference, changes)
 
     def load(self, source: Path | BinaryIO, shown: str) -> list[Loaded]:
