@@ -20,6 +20,7 @@ from typing import IO, Self
 from layerscope.errors import LayerscopeError
 from layerscope.hostfs import measure as measuring
 from layerscope.hostfs.measure import STAMP_BYTES, Check, Done, Sums, Task, Verdict
+from layerscope.hostfs.processes import processors
 
 _ALONE = 1500
 _BUDGET = 2000
@@ -62,7 +63,7 @@ class Pool:
         self._roots = tuple(roots)
         self._take = take
         self._judge = judge
-        self._wanted = _processors() if workers is None else workers
+        self._wanted = processors() if workers is None else workers
         self._cancelled = cancelled
         self._tell = counted
         self._waiting: deque[Task] = deque()
@@ -203,10 +204,3 @@ class _Worker:
             pass
         self.output.close()
         self._process.wait()
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # pragma: no cover - not Linux
-        return os.cpu_count() or 1

@@ -22,6 +22,7 @@ import posixpath
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+from zlib import adler32
 
 from layerscope.formats.tarheader import BLOCK
 
@@ -65,31 +66,32 @@ class Member(NamedTuple):
 
 def header_blocks(member: Member) -> bytes:
     """The blocks of ``member``'s header, extension header included; its content comes next."""
+    name, kind, mode, uid, gid, size, mtime, linkname, uname, gname, devmajor, devminor, xattrs = member
     if (
-        member.type == b"0"
-        and len(member.name) <= _NAME
-        and not (member.linkname or member.uname or member.gname or member.xattrs or member.devmajor or member.devminor)
-        and 0 <= member.uid < _SHORT_LIMIT
-        and 0 <= member.gid < _SHORT_LIMIT
-        and 0 <= member.size < _LONG_LIMIT
-        and 0 <= member.mtime < _LONG_LIMIT
-        and member.name.isascii()
+        kind == b"0"
+        and len(name) <= _NAME
+        and name.isascii()
+        and not (linkname or uname or gname or xattrs or devmajor or devminor)
+        and 0 <= uid < _SHORT_LIMIT
+        and 0 <= gid < _SHORT_LIMIT
+        and 0 <= size < _LONG_LIMIT
+        and 0 <= mtime < _LONG_LIMIT
     ):
-        return _plain_file(member)
+        return _plain_file(name, b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime))
     records, ustar = _records(member)
     if ustar:
-        prefix, name = split_name(member.name) or (b"", member.name)
-        return _block(member, name, member.linkname, member.uname, member.gname, prefix)
+        prefix, name = split_name(name) or (b"", name)
+        return _block(member, name, linkname, uname, gname, prefix)
     body = b"".join(pax_record(key, records[key]) for key in sorted(records))
-    texts = (_ascii(text) for text in (member.name, member.linkname, member.uname, member.gname))
-    return _extension(member.name, len(body)) + body + padding(len(body)) + _block(member, *texts)
+    texts = (_ascii(text) for text in (name, linkname, uname, gname))
+    return _extension(name, len(body)) + body + padding(len(body)) + _block(member, *texts)
 
 
-def _plain_file(member: Member) -> bytes:
+def _plain_file(name: bytes, numbers: bytes) -> bytes:
     """The block of a regular file about which there is nothing unusual: what most members are."""
-    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (member.mode, member.uid, member.gid, member.size, member.mtime)
-    total = sum(member.name) + sum(numbers) + _PLAIN_SUM
-    return b"%s%s%06o\0 0%s" % (member.name.ljust(_NAME, b"\0"), numbers, total, _PLAIN_REST)
+    # Adler-32 has in its lower half the sum of all bytes and 1, modulo 65521, which ASCII of this length can't reach.
+    total = (adler32(numbers, adler32(name)) & 0xFFFF) + _PLAIN_SUM - 1
+    return b"%s%s%06o\0 0%s" % (name.ljust(_NAME, b"\0"), numbers, total, _PLAIN_REST)
 
 
 def padding(size: int) -> bytes:

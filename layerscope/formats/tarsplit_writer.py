@@ -17,6 +17,7 @@ import binascii
 import gzip
 import json
 import re
+from collections.abc import Callable
 from typing import BinaryIO
 
 from fastcrc import crc64
@@ -31,6 +32,10 @@ _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028":
 _LONG_ESCAPES = (("\\b", "\\u0008"), ("\\f", "\\u000c"))
 
 
+def _now(act: Callable[..., object], *words: object) -> object:
+    return act(*words)
+
+
 class TarSplitWriter:
     """Writes one record to ``file``, which stays open; :meth:`finish` ends it.
 
@@ -38,13 +43,23 @@ class TarSplitWriter:
         file: gets the compressed text. Its own errors come through.
         empty_last_segment: end in a segment even if nothing is left for it, as engines before 25 do.
         short_escapes: write backspace and form feed as engines built with Go 1.22 and later do.
+        carry_out: calls what compresses and writes, with what it is given beside it, now or later, but in its order;
+            all that is called until :meth:`finish` returns must be done before ``file`` is used otherwise.
     """
 
-    def __init__(self, file: BinaryIO, *, empty_last_segment: bool, short_escapes: bool = False) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        empty_last_segment: bool,
+        short_escapes: bool = False,
+        carry_out: Callable[..., object] = _now,
+    ) -> None:
         self._out = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0)
         self._lines: list[bytes] = []
         self._empty_last_segment = empty_last_segment
         self._short_escapes = short_escapes
+        self._carry_out = carry_out
         self._raw: list[bytes] = []
         self._position = 0
         self._content: tuple[bytes, int] | None = None
@@ -54,6 +69,15 @@ class TarSplitWriter:
         """Bytes of the tar that are no entry's content."""
         self._end_content()
         self._raw.append(data)
+
+    def member(self, header: bytes, name: bytes, content: bytes, fill: bytes) -> None:
+        """A whole entry: what :meth:`raw`, :meth:`entry`, :meth:`content` and :meth:`raw` again would be told of it."""
+        self._end_content()
+        self._raw.append(header)
+        self._segment()
+        self._file(name, len(content), crc64.go_iso(content, 0) if content else None)
+        if fill:
+            self._raw.append(fill)
 
     def entry(self, name: bytes, size: int) -> None:
         """An entry, after the raw bytes of its headers; ``size`` bytes of content follow in :meth:`content`."""
@@ -82,14 +106,14 @@ class TarSplitWriter:
     def finish(self) -> None:
         """Write what is left, and the end of the compressed data."""
         self._flush()
-        self._out.close()
+        self._carry_out(self._out.close)
 
     # ------------------------------------------------------------------ lines
     def _end_content(self) -> None:
         if self._content is not None:
             name, size = self._content
             self._content = None
-            self._file(name, size, self._crc.to_bytes(8, "big"))
+            self._file(name, size, self._crc)
 
     def _segment(self) -> None:
         data = b"".join(self._raw)
@@ -98,28 +122,33 @@ class TarSplitWriter:
             self._line_of_segment(data)
 
     def _line_of_segment(self, data: bytes) -> None:
-        self._line(b'{"type":2,"payload":"%s"' % binascii.b2a_base64(data, newline=False))
+        payload = binascii.b2a_base64(data, newline=False)
+        self._line(b'{"type":2,"payload":"%s","position":%d}\n' % (payload, self._position))
 
-    def _file(self, name: bytes, size: int, crc: bytes | None) -> None:
-        payload = b"null" if crc is None else b'"%s"' % binascii.b2a_base64(crc, newline=False)
-        sized = b',"size":%d' % size if size else b""
-        self._line(b'{"type":1%s%s,"payload":%s' % (self._name(name), sized, payload))
+    def _file(self, name: bytes, size: int, crc: int | None) -> None:
+        # One format for each form: this is done for every member of a layer.
+        plain, position = _PLAIN.fullmatch(name) is not None, self._position
+        named = b',"name":"%s"' % name if plain else self._named(name)
+        if crc is None:
+            self._line(b'{"type":1%s,"payload":null,"position":%d}\n' % (named, position))
+            return
+        payload = binascii.b2a_base64(crc.to_bytes(8, "big"), newline=False)
+        self._line(b'{"type":1%s,"size":%d,"payload":"%s","position":%d}\n' % (named, size, payload, position))
 
-    def _line(self, front: bytes) -> None:
-        self._lines.append(b'%s,"position":%d}\n' % (front, self._position))
+    def _line(self, line: bytes) -> None:
+        self._lines.append(line)
         self._position += 1
         if len(self._lines) == _LINES:
             self._flush()
 
     def _flush(self) -> None:
-        self._out.write(b"".join(self._lines))
+        self._carry_out(self._out.write, b"".join(self._lines))
         self._lines.clear()
 
-    def _name(self, name: bytes) -> bytes:
+    def _named(self, name: bytes) -> bytes:
+        """The key of a name that JSON doesn't take as it is."""
         if not name:
             return b""
-        if _PLAIN.fullmatch(name):
-            return b',"name":"%s"' % name
         try:
             text = name.decode()
         except UnicodeDecodeError:

@@ -317,14 +317,6 @@ class Directory:
         finally:
             os.close(fd)
 
-    def read_with_xattr(self, name: str, limit: int, key: str) -> tuple[bytes, bytes | None]:
-        """What :meth:`read` and :meth:`xattr` give of the regular file ``name``, for the price of opening it once."""
-        fd = self._open_regular(name)
-        try:
-            return self._all_of(fd, name, limit), _xattr(fd, key)
-        finally:
-            os.close(fd)
-
     def _all_of(self, fd: int, name: str, limit: int) -> bytes:
         size, data = os.fstat(fd).st_size, b""
         while len(data) <= limit >= size and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):

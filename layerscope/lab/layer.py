@@ -25,14 +25,15 @@ from layerscope.formats.engine_rules import EngineRules
 from layerscope.formats.override_stat import SIDE_RECORD, side_record_text
 from layerscope.formats.tarsplit_writer import TarSplitWriter
 from layerscope.lab.abilities import DeviceForm
-from layerscope.lab.alongside import EarlySync
+from layerscope.lab.alongside import EarlySync, InTurn
 from layerscope.lab.disk import Disk
 from layerscope.lab.lay import lay
 from layerscope.lab.pack import LayerTar
 from layerscope.lab.records import LAYERS
 from layerscope.lab.root import DRIVER, LabRoot
 from layerscope.lab.transaction import Transaction
-from layerscope.lab.unpack import Unpacked, unpack
+from layerscope.lab.unpack import Unpacked, unpack_into
+from layerscope.lab.writing_process import layer_writer
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, hex_of, is_file_name
 
 MOST_LAYERS = 125
@@ -181,14 +182,23 @@ class LayerMaker:
         with directory.held() as fd:
             top = os.open(".", _FOLDER, dir_fd=fd)
         try:
-            with EarlySync(disk), disk.create(record, 0o644) as file:
-                writer = TarSplitWriter(
-                    file, empty_last_segment=rules.empty_last_segment, short_escapes=rules.short_escapes
-                )
-                if isinstance(tar, LayerTar):
-                    unpacked = lay(tar, top, self._abilities, writer)
-                else:
-                    unpacked = unpack(tar, top, self._abilities, record=writer)
+            # The process forks before a thread is started.
+            with (
+                layer_writer(top, self._abilities) as writer,
+                EarlySync(disk),
+                disk.create(record, 0o644) as file,
+            ):
+                with InTurn("tar-split") as in_turn:
+                    tar_split = TarSplitWriter(
+                        file,
+                        empty_last_segment=rules.empty_last_segment,
+                        short_escapes=rules.short_escapes,
+                        carry_out=in_turn,
+                    )
+                    if isinstance(tar, LayerTar):
+                        unpacked = lay(tar, writer, tar_split)
+                    else:
+                        unpacked = unpack_into(tar, writer, tar_split)
                 disk.finish(file)
         finally:
             os.close(top)

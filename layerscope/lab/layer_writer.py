@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from layerscope.formats.escape import escape
-from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat
+from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry
 from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.formats.tarheader import TarHeader
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX
@@ -51,10 +52,24 @@ _stat_of = lru_cache(256)(OverrideStat)
 """Most entries of a layer have one of a few owners and modes."""
 
 
+class Laid(Struct, frozen=True):
+    """What was made of all members.
+
+    ``size`` is docker's size of the layer: bytes of all that is no directory, each inode once, symlinks by their
+    target's length. ``hides_everything_below``: there is an opaque mark at the top, which the kernel's overlay ignores.
+    ``side_record``: owners, modes and attributes that could be kept nowhere else, by path; the caller's to store.
+    """
+
+    size: int
+    hides_everything_below: bool
+    side_record: Mapping[str, SideEntry]
+    problems: tuple[Problem, ...]
+
+
 class LayerWriter:
     """Builds one layer below ``top``, the descriptor of an empty directory, which stays the caller's.
 
-    ``size`` is docker's size of what was made. Nothing is undone on failure: the caller builds aside and throws away.
+    Nothing is undone on failure: the caller builds aside and throws away.
     """
 
     def __init__(self, top: int, abilities: Abilities, *, link_whiteouts: bool = False) -> None:
@@ -62,12 +77,12 @@ class LayerWriter:
         self._link_whiteouts = link_whiteouts
         self._below = Below(top, self._make_implied)
         self._paths = Paths()
-        self.keeper = Keeper(abilities)
-        self._marks = Marks(abilities, self.keeper)
+        self._keeper = Keeper(abilities)
+        self._marks = Marks(abilities, self._keeper)
         self._directory_times: list[tuple[Names, int]] = []
-        self.hides_everything_below = False
-        self.size = 0
-        self.problems: list[Problem] = []
+        self._hides_everything_below = False
+        self._size = 0
+        self._problems: list[Problem] = []
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -99,8 +114,8 @@ class LayerWriter:
             else:
                 self._entry(names, header, content)
 
-    def finish(self) -> None:
-        """Set the directories' times, which everything made in them has changed.
+    def finish(self) -> Laid:
+        """Set the directories' times, which everything made in them has changed; what came of it all.
 
         Raises:
             CommitError: the system refused.
@@ -109,13 +124,17 @@ class LayerWriter:
             with unpacking(os.fsdecode(b"/".join(names))):
                 place = self._below.enter(names[:-1], make=False)
                 os.utime(names[-1], ns=(mtime_ns, mtime_ns), dir_fd=place.fd, follow_symlinks=False)
+        for key in sorted(self._keeper.refused):
+            what = f"the file system doesn't take the extended attribute {escape(key)[:80]}"
+            self._problems.append(Problem("", what, "it is not set", severity=Severity.WARNING))
+        return Laid(self._size, self._hides_everything_below, self._keeper.side_record, tuple(self._problems))
 
     # ------------------------------------------------------------------ marks
     def _leave_out(self, header: TarHeader) -> None:
         if header.size:
             raise Refused(f"{NAME_PREFIX * 2}* belongs to aufs, and its content would be lost")
         what, effect = "a file of aufs's own", "it is not in the layer"
-        self.problems.append(Problem(header.name, what, effect, severity=Severity.NOTE))
+        self._problems.append(Problem(header.name, what, effect, severity=Severity.NOTE))
 
     def _mark(self, names: Names, header: TarHeader) -> None:
         if header.size:
@@ -126,7 +145,7 @@ class LayerWriter:
         place = self._below.enter(names[:-1], make=True)
         if names[-1] == _OPAQUE:
             self._marks.make_opaque(place)
-            self.hides_everything_below |= not place.real
+            self._hides_everything_below |= not place.real
             return
         found = place.lstat(removed)
         if found is None:
@@ -155,11 +174,11 @@ class LayerWriter:
         elif header.type == "2":
             target = header.linkname.encode("utf-8", "surrogateescape")
             os.symlink(target, name, dir_fd=place.fd)
-            self.keeper.on_name(place, name, attributes)
-            self.size += len(target)
+            self._keeper.on_name(place, name, attributes)
+            self._size += len(target)
         elif header.type == "6":
             os.mkfifo(name, 0o600, dir_fd=place.fd)
-            self.keeper.on_name(place, name, attributes)
+            self._keeper.on_name(place, name, attributes)
         else:
             self._device(place, name, attributes)
 
@@ -173,12 +192,12 @@ class LayerWriter:
         try:
             for chunk in content:
                 _write(fd, chunk)
-            self.keeper.on_open(fd, place, name, attributes)
+            self._keeper.on_open(fd, place, name, attributes)
             mtime_ns = attributes.kept_mtime_ns
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(fd)
-        self.size += size
+        self._size += size
 
     def _directory(self, place: Place, name: bytes, attributes: Attributes, hidden: bool) -> None:
         try:
@@ -190,7 +209,7 @@ class LayerWriter:
         with place.inner(name) as inner:
             if hidden:
                 self._marks.make_opaque(inner)
-            self.keeper.on_open(inner.fd, place, name, attributes)
+            self._keeper.on_open(inner.fd, place, name, attributes)
 
     def _make_implied(self, place: Place, name: bytes) -> None:
         """A directory that no member has named yet."""
@@ -207,7 +226,7 @@ class LayerWriter:
             self._marks.make_whiteout(place, name, attributes)
         elif self._abilities.devices is DeviceForm.NODE:
             os.mknod(name, stat.type_bits | 0o600, os.makedev(stat.major, stat.minor), dir_fd=place.fd)
-            self.keeper.on_name(place, name, attributes)
+            self._keeper.on_name(place, name, attributes)
         elif self._abilities.devices is DeviceForm.OVERRIDE and not self._abilities.owners:
             self._file(place, name, attributes, 0, ())
         else:
@@ -240,15 +259,15 @@ class LayerWriter:
         if kind == modes.S_IFREG:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
             try:
-                self.keeper.on_open(fd, place, name, self.keeper.kept_type(fd, target, attributes))
+                self._keeper.on_open(fd, place, name, self._keeper.kept_type(fd, target, attributes))
                 os.utime(fd, ns=(attributes.kept_mtime_ns, attributes.kept_mtime_ns))
             finally:
                 os.close(fd)
         else:
             if kind == modes.S_IFLNK:
                 attributes = attributes._replace(mtime_ns=found.st_mtime_ns)
-            self.keeper.on_name(place, name, attributes)
-        self.keeper.same_as(place.path_of(name), target)
+            self._keeper.on_name(place, name, attributes)
+        self._keeper.same_as(place.path_of(name), target)
 
     # ------------------------------------------------------------------ headers
     def _attributes(self, header: TarHeader) -> Attributes:
@@ -256,16 +275,16 @@ class LayerWriter:
             raise Refused(f"owner {header.uid}:{header.gid}, expected numbers up to {_MAX_ID}")
         kind = MODE_OF_TYPE.get(header.type, 0)
         stat = _stat_of(header.uid, header.gid, header.permissions, kind, header.devmajor, header.devminor)
-        return Attributes(stat, header.mtime_ns, self._xattrs(header))
+        return Attributes(stat, header.mtime_ns, self._xattrs(header) if header.pax else None)
 
     def _xattrs(self, header: TarHeader) -> dict[str, bytes]:
         """The attributes to be set: no marks, which only the tar's own names can make."""
         xattrs: dict[str, bytes] = {}
-        for key, value in header.xattrs.items() if header.pax else ():
+        for key, value in header.xattrs.items():
             override = key == OVERRIDE_STAT or key.startswith(OVERRIDE_XATTR)
             if self._abilities.dialect.is_own(key) or (override and not self._abilities.owners):
                 what, effect = f"carries {escape(key)[:80]}, a mark of the layer's keeper", "it is not set"
-                self.problems.append(Problem(header.name, what, effect, severity=Severity.WARNING))
+                self._problems.append(Problem(header.name, what, effect, severity=Severity.WARNING))
             elif "\0" in key:
                 raise Refused(f"an extended attribute of the name {escape(key)[:80]}")
             else:

@@ -10,46 +10,48 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
-from msgspec import Struct
+from msgspec.structs import asdict
 
 from layerscope.errors import CommitError, CorruptError, UnsupportedError
 from layerscope.formats.compression import decompressed
 from layerscope.formats.escape import escape
-from layerscope.formats.override_stat import SideEntry
 from layerscope.formats.tarsplit_writer import TarSplitWriter
 from layerscope.formats.tarstream import TarStream
 from layerscope.lab.abilities import ROOT, Abilities
 from layerscope.lab.alongside import RunningDigest
-from layerscope.lab.layer_writer import LayerWriter
+from layerscope.lab.layer_writer import Laid, LayerWriter
+from layerscope.lab.writing_process import WritingProcess, layer_writer
 from layerscope.model.digest import DiffID
-from layerscope.model.problem import Problem, Severity
 
 _READ_AHEAD = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Unpacked(Struct, frozen=True):
+class Unpacked(Laid, frozen=True, kw_only=True):
     """A layer that was made of a tar.
 
-    ``tar_bytes`` is the length of the plain tar, ``compression`` the form it came in. ``size`` is docker's size of the
-    layer: bytes of all that is no directory, each inode once, symlinks by their target's length. ``members`` counts the
-    tar's entries. ``hides_everything_below``: the tar has an opaque mark at its top, which the kernel's overlay
-    ignores.
-    ``side_record``: owners, modes and attributes that could be kept nowhere else, by path; the caller's to store.
+    ``tar_bytes`` is the length of the plain tar, ``compression`` the form it came in. ``members`` counts the tar's
+    entries.
     """
 
     diff_id: DiffID
     tar_bytes: int
     compression: str
-    size: int
     members: int
-    hides_everything_below: bool
-    side_record: Mapping[str, SideEntry]
-    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of(cls, laid: Laid, digest: RunningDigest, members: int, compression: str = "plain") -> Self:
+        """What is told of a layer whose tar went through ``digest``."""
+        return cls(
+            **asdict(laid),
+            diff_id=DiffID(f"sha256:{digest.hexdigest()}"),
+            tar_bytes=digest.length,
+            compression=compression,
+            members=members,
+        )
 
 
 class _Hashed(io.RawIOBase):
@@ -94,14 +96,8 @@ def unpack(
     try:
         if os.listdir(top):
             raise CommitError(f"cannot unpack into {_shown(directory)}: it is not empty")
-        writer = LayerWriter(top, abilities, link_whiteouts=link_whiteouts)
-        try:
-            with RunningDigest() as digest:
-                return _unpack(tar, writer, record, digest)
-        finally:
-            writer.close()
-    except (CorruptError, UnsupportedError) as error:
-        raise CommitError(f"cannot unpack the tar: {error}") from None
+        with layer_writer(top, abilities, link_whiteouts=link_whiteouts) as writer:
+            return unpack_into(tar, writer, record)
     except OSError as error:
         raise CommitError(f"cannot unpack the tar: {os.strerror(error.errno or 0)}") from None
     finally:
@@ -109,32 +105,31 @@ def unpack(
             os.close(top)
 
 
-def _unpack(tar: BinaryIO, writer: LayerWriter, record: TarSplitWriter | None, digest: RunningDigest) -> Unpacked:
+def unpack_into(tar: BinaryIO, writer: LayerWriter | WritingProcess, record: TarSplitWriter | None = None) -> Unpacked:
+    """The same with a ``writer`` that has made nothing yet.
+
+    Raises:
+        CommitError: as :func:`unpack`.
+    """
+    try:
+        with RunningDigest() as digest:
+            return _unpack(tar, writer, record, digest)
+    except (CorruptError, UnsupportedError) as error:
+        raise CommitError(f"cannot unpack the tar: {error}") from None
+    except OSError as error:
+        raise CommitError(f"cannot unpack the tar: {os.strerror(error.errno or 0)}") from None
+
+
+def _unpack(
+    tar: BinaryIO, writer: LayerWriter | WritingProcess, record: TarSplitWriter | None, digest: RunningDigest
+) -> Unpacked:
     compression, plain = decompressed(tar)
     stream = TarStream(io.BufferedReader(_Hashed(plain, digest), _READ_AHEAD), record)
     members = 0
     for header in stream:
         writer.add(header, stream.content())
         members += header.type != "g"
-    writer.finish()
-    return Unpacked(
-        diff_id=DiffID(f"sha256:{digest.hexdigest()}"),
-        tar_bytes=digest.length,
-        compression=compression,
-        size=writer.size,
-        members=members,
-        hides_everything_below=writer.hides_everything_below,
-        side_record=writer.keeper.side_record,
-        problems=told_refused(writer),
-    )
-
-
-def told_refused(writer: LayerWriter) -> tuple[Problem, ...]:
-    """What was found on the way, and which attributes the file system didn't take."""
-    for key in sorted(writer.keeper.refused):
-        what = f"the file system doesn't take the extended attribute {escape(key)[:80]}"
-        writer.problems.append(Problem("", what, "it is not set", severity=Severity.WARNING))
-    return tuple(writer.problems)
+    return Unpacked.of(writer.finish(), digest, members, compression)
 
 
 def _open(directory: Path) -> int:

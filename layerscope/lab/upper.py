@@ -36,6 +36,7 @@ from layerscope.formats.gotar import Member
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect
 from layerscope.hostfs import Directory
+from layerscope.hostfs.short_files import Look, look
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
 
@@ -46,8 +47,11 @@ _CAPABILITY = "security.capability"
 _REVISION_2, _REVISION_3, _REVISION_2_LENGTH = 2, 3, 20
 _OPAQUE_NAME = NAME_OPAQUE.encode()
 _NO_XATTRS: Mapping[bytes, bytes] = {}
+_NOBODY: Mapping[int, bytes] = {}
 _SHORT = 60_000
-"""Longest file that is read by one system call, in bytes."""
+"""Longest file that is read when its directory is, in bytes."""
+_AT_ONCE = 32
+"""Entries of a directory that are looked at together."""
 _WHITEOUT_PREFIX = NAME_PREFIX.encode()
 _TYPES = {
     modes.S_IFREG: b"0",
@@ -122,35 +126,68 @@ class Upper:
             if step is None:
                 stack.pop()
                 continue
-            directory, path, name, stat = step
-            is_directory = modes.S_ISDIR(stat.st_mode)
-            inner = directory.enter(name) if is_directory else None
+            directory, path, name, look = step
+            if look.content is not None and not self._rules.overrides:
+                yield self._short_file(path, name, look)
+                continue
+            inner = directory.enter(name) if modes.S_ISDIR(look.stat.st_mode) else None
             with reading(path):
-                made = self._entry(directory, path, name, stat, inner)
+                made = self._entry(directory, path, name, look.stat, inner)
             yield from made
             if inner is not None:
                 stack.append(self._listing(inner, path))
 
-    def _listing(
-        self, directory: LayerDirectory, path: str
-    ) -> Iterator[tuple[LayerDirectory, str, str, os.stat_result]]:
+    def _listing(self, directory: LayerDirectory, path: str) -> Iterator[tuple[LayerDirectory, str, str, Look]]:
         """The entries of one directory as they are on disk, in the order of the names that they mean."""
         with reading(path):
-            found = [(os.fsencode(name), name) for name, _ in directory.scan()]
-            if self._rules.dialect.names:
-                found = [(key.removeprefix(_WHITEOUT_PREFIX), name) for key, name in found if key != _OPAQUE_NAME]
-            found.sort()
-            names = [name for _, name in found]
-            stats = directory.stats(names)
-        for name, stat in zip(names, stats, strict=True):
-            here = f"{path}/{name}" if path else name
-            if stat is None:
-                raise CommitError(
-                    f"cannot pack {escape(here)}: it went away while the directory was read; pack it again"
-                )
-            yield directory, here, name, stat
+            keyed = [(os.fsencode(name), name) for name, _ in directory.scan()]
+        if self._rules.dialect.names:
+            keyed = [(key.removeprefix(_WHITEOUT_PREFIX), name) for key, name in keyed if key != _OPAQUE_NAME]
+        keyed.sort()
+        front = f"{path}/" if path else ""
+        for start in range(0, len(keyed), _AT_ONCE):
+            names = [name for _, name in keyed[start : start + _AT_ONCE]]
+            with reading(path):
+                looks = _looks(directory, names)
+            for name, found in zip(names, looks, strict=True):
+                if found is None:
+                    raise CommitError(
+                        f"cannot pack {escape(front + name)}: it went away while the directory was read; pack it again"
+                    )
+                yield directory, front + name, name, found
 
     # ------------------------------------------------------------------ one entry
+    def _short_file(self, path: str, name: str, look: Look) -> Packable:
+        """The member that a short file becomes that has no further names: what most entries are."""
+        stat, content = look.stat, look.content
+        if isinstance(content, OSError):
+            with reading(path):
+                raise content
+        if name.startswith(NAME_PREFIX):
+            raise _taken(path, name)
+        size = stat.st_size
+        if content is None or len(content) != size:
+            raise changed(path)
+        engine = self._rules.engine
+        uid, gid = stat.st_uid, stat.st_gid
+        users, groups = (self._rules.users, self._rules.groups) if engine.owner_names else (_NOBODY, _NOBODY)
+        member = Member(
+            path.encode("utf-8", "surrogateescape"),
+            b"0",
+            stat.st_mode if engine.type_bits else stat.st_mode & 0o7777,
+            uid,
+            gid,
+            size,
+            stat.st_mtime_ns // 1_000_000_000,
+            b"",
+            users.get(uid, b""),
+            groups.get(gid, b""),
+            0,
+            0,
+            _NO_XATTRS if look.xattr is None else {_CAPABILITY.encode(): docker_capability(look.xattr)},
+        )
+        return Packable(member, path, size, content)
+
     def _entry(
         self, directory: LayerDirectory, path: str, name: str, stat: os.stat_result, inner: LayerDirectory | None
     ) -> tuple[Packable, ...]:
@@ -166,10 +203,7 @@ class Upper:
             mark, linkname = self._whiteout(whole, stat)
             return (Packable(self._member(mark, b"0", 0o600, meant, stat, linkname=linkname), path),)
         if name.startswith(NAME_PREFIX):
-            deleted = escape(name.removeprefix(NAME_PREFIX))
-            raise CommitError(
-                f"cannot pack {escape(path)}: in a layer this name is a whiteout that deletes {deleted}; rename it"
-            )
+            raise _taken(path, name)
         mode = meant.permissions | (kind if self._rules.engine.type_bits else 0)
         if inner is not None:
             xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
@@ -183,18 +217,13 @@ class Upper:
             xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
             member = self._member(whole, b"1", mode, meant, stat, linkname=first, xattrs=xattrs, kind=kind)
             return (Packable(member, path),)
-        content: tuple[LayerDirectory, str] | bytes | None = None
-        size, target = 0, b""
-        if kind == modes.S_IFREG and stat.st_size:
-            size = stat.st_size
-            content, xattrs = self._content(directory, path, name, size)
-        else:
-            xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
-            target = os.fsencode(directory.readlink(name)) if kind == modes.S_IFLNK else b""
+        size = stat.st_size if kind == modes.S_IFREG else 0
+        xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
+        target = os.fsencode(directory.readlink(name)) if kind == modes.S_IFLNK else b""
         member = self._member(
             whole, _TYPES[kind], mode, meant, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
         )
-        return (Packable(member, path, size or len(target), content),)
+        return (Packable(member, path, size or len(target), (directory, name) if size else None),)
 
     def _member(
         self,
@@ -286,20 +315,6 @@ class Upper:
             return _Meant(kept.uid, kept.gid, kept.permissions, kept.type_bits, kept.major, kept.minor)
         return _Meant(kept.uid, kept.gid, kept.permissions, 0, own.major, own.minor)
 
-    def _content(
-        self, directory: LayerDirectory, path: str, name: str, size: int
-    ) -> tuple[tuple[LayerDirectory, str] | bytes, Mapping[bytes, bytes]]:
-        """Where a file's bytes are, and the attributes that a layer keeps of it: one look for both if it is short."""
-        if size > _SHORT or not isinstance(directory, Directory):
-            return (directory, name), self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
-        try:
-            content, capability = directory.read_with_xattr(name, size, _CAPABILITY)
-        except CorruptError:
-            raise changed(path) from None
-        if len(content) != size:
-            raise changed(path)
-        return content, self._kept_xattrs(directory, path, name, capability)
-
     def _kept_xattrs(
         self, directory: LayerDirectory, path: str, name: str, value: bytes | None
     ) -> Mapping[bytes, bytes]:
@@ -316,6 +331,20 @@ def docker_capability(value: bytes) -> bytes:
     if len(value) > 3 and value[3] == _REVISION_3:
         return value[:3] + bytes((_REVISION_2,)) + value[4:_REVISION_2_LENGTH]
     return value
+
+
+def _taken(path: str, name: str) -> CommitError:
+    """The error about a file whose name would be a mark."""
+    deleted = escape(name.removeprefix(NAME_PREFIX))
+    return CommitError(
+        f"cannot pack {escape(path)}: in a layer this name is a whiteout that deletes {deleted}; rename it"
+    )
+
+
+def _looks(directory: LayerDirectory, names: list[str]) -> list[Look | None]:
+    if isinstance(directory, Directory):
+        return look(directory, names, _SHORT, _CAPABILITY)
+    return [None if stat is None else Look(stat) for stat in directory.stats(names)]
 
 
 def changed(path: str) -> CommitError:

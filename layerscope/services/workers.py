@@ -9,24 +9,17 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, TypeVar
+
+from layerscope.hostfs.processes import may_fork, processors
 
 _Result = TypeVar("_Result")
 Job = Callable[[Callable[[int], None]], _Result]
 """Is given what to tell its progress to; must not raise."""
 _END = -1
 _WAIT_SECONDS = 0.5
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # pragma: no cover - macOS
-        return os.cpu_count() or 1
 
 
 def run_jobs(
@@ -48,7 +41,7 @@ def run_jobs(
         The number and the result; None for a job whose process was killed.
     """
     count = min(processes or processors(), len(jobs))
-    if count <= 1 or not hasattr(os, "fork") or threading.active_count() > 1:
+    if count <= 1 or not may_fork():
         for number, job in enumerate(jobs):
             if cancelled():
                 return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from layerscope.hostfs import Directory
-from layerscope.lab.alongside import EarlySync, RunningDigest
+from layerscope.lab.alongside import EarlySync, InTurn, RunningDigest
 from layerscope.lab.disk import Disk
 
 
@@ -51,6 +51,29 @@ def test_the_digest_is_that_of_all_pieces(sizes: tuple[int, ...]) -> None:
 def test_a_digest_that_nobody_asks_for_holds_nothing_up() -> None:
     with pytest.raises(KeyError), RunningDigest() as running:
         running.update(bytes(5 << 20))
+        raise KeyError
+
+
+def test_calls_are_carried_out_in_their_order_and_all_at_the_end() -> None:
+    done: list[int] = []
+    with InTurn("test") as in_turn:
+        for number in range(200):
+            in_turn(lambda each: time.sleep(0.0002) or done.append(each), number)
+    assert done == list(range(200))
+
+
+def test_what_a_call_raises_comes_out_at_the_next_or_at_the_end() -> None:
+    done: list[int] = []
+    with InTurn("test") as in_turn:
+        in_turn(os.stat, "/none/such")
+        with pytest.raises(FileNotFoundError):
+            in_turn(done.append, 1)
+        in_turn(done.append, 2)
+    assert done == [2]
+    with pytest.raises(FileNotFoundError), InTurn("test") as in_turn:
+        in_turn(os.stat, "/none/such")
+    with pytest.raises(KeyError), InTurn("test") as in_turn:
+        in_turn(os.stat, "/none/such")
         raise KeyError
 
 

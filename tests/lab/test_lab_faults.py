@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from layerscope.services.opening import open_root
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes whiteouts and owners as root does")]
 SAMPLES = 14
 """Steps of each deed that are tried in the ordinary run, spread evenly; the full run tries all."""
+
+FULL = ("No space left on device", "are free on the disk", "the disk is full")
 
 SCRIPT = (
     "echo x > /etc/motd; rm -r /srv; mkdir /srv; echo new > /srv/new; ln /etc/motd /hard; chown 1:2 /opt; mkdir -p /a/b"
@@ -143,14 +146,14 @@ def steps_of(name: str, template: Template, work: Path) -> int:
     return len(count_steps(lambda: act(name, path)))
 
 
-def kill_everywhere(name: str, template: Template, work: Path, steps: list[int]) -> None:
+def kill_everywhere(name: str, template: Template, work: Path, steps: list[int], *, alone: bool = False) -> None:
     before = listed(template.folder / "lab")
     done = template.copy(work / "done")
     act(name, done)
     after, final = listed(done), shape(done)
     for step in steps:
         path = template.copy(work / "try")
-        assert killed_after(lambda path=path: act(name, path), step), f"{name} has no step {step}"
+        assert killed_after(lambda path=path: act(name, path), step, alone=alone), f"{name} has no step {step}"
         found = listed(path)
         assert found[0] in (before[0], after[0]) or before[0] < found[0] < after[0] or after[0] < found[0] < before[0]
         assert found[2] in (before[2], after[2]), (step, found[2])
@@ -179,6 +182,24 @@ def test_killed_after_some_steps(name: str, template: Template, tmp_path: Path) 
 def test_killed_after_every_step(name: str, template: Template, tmp_path: Path) -> None:
     count = steps_of(name, template, tmp_path)
     kill_everywhere(name, template, tmp_path, list(range(count)))
+
+
+WITH_LAYERS = ["commit", "load", "import"]
+
+
+@pytest.mark.parametrize("name", WITH_LAYERS)
+def test_one_process_killed_after_some_steps(name: str, template: Template, tmp_path: Path) -> None:
+    """The other one is left, which may be the one that makes the layer's files or the one that tells it which."""
+    count = steps_of(name, template, tmp_path)
+    steps = [round((i + 0.5) * 2 * (count - 1) / SAMPLES) for i in range(SAMPLES // 2)]
+    kill_everywhere(name, template, tmp_path, steps, alone=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", WITH_LAYERS)
+def test_one_process_killed_after_every_step(name: str, template: Template, tmp_path: Path) -> None:
+    count = steps_of(name, template, tmp_path)
+    kill_everywhere(name, template, tmp_path, list(range(count)), alone=True)
 
 
 # ---------------------------------------------------------------------- the disk is full
@@ -218,11 +239,11 @@ def full_everywhere(name: str, template: Template, point: Path, steps: list[int]
         shutil.rmtree(point / "ballast", ignore_errors=True)
         path = template.copy(point / "try")
         untouched = files(path)
-        full = []
+        full = mmap(-1, 1)  # whichever process it was
 
-        def make_full(number: int, called: str, step: int = step, full: list[bool] = full) -> None:
-            if number == step and not full:
-                full.append(True)
+        def make_full(number: int, called: str, step: int = step, full: mmap = full) -> None:
+            if number == step:
+                full[0] = True
                 fill(point)
 
         failed = False
@@ -231,8 +252,8 @@ def full_everywhere(name: str, template: Template, point: Path, steps: list[int]
                 act(name, path)
             except CommitError as error:
                 failed = True
-                assert "No space left on device" in str(error) or "are free on the disk" in str(error), error
-        assert full
+                assert any(said in str(error) for said in FULL), error
+        assert full[0]
         found = listed(path)
         if failed:
             assert found == before, step

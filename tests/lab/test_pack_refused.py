@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from layerscope.errors import CommitError, PermissionDenied
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry
 from layerscope.formats.whiteout import Dialect
-from layerscope.hostfs import Directory
+from layerscope.hostfs import Directory, short_files
 from layerscope.lab.abilities import Abilities
 from layerscope.lab.pack import LayerTar, Packed, pack
 from layerscope.lab.unpack import unpack
@@ -79,33 +80,35 @@ def test_an_empty_upper_is_no_layer(tmp_path: Path) -> None:
     assert made.diff_id == "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
 
-class Changing(Directory):
-    """A directory whose files come out shorter or longer than they were."""
+@pytest.fixture
+def changing(upper: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Have ``d/f`` change to some content between the look at it and its reading."""
+    read, opened = short_files._read, Directory.open
 
-    __slots__ = ("content",)
+    def change_to(content: bytes) -> None:
+        def read_late(path: str, size: int, key: str) -> tuple[bytes, bytes | None]:
+            (upper / "d/f").write_bytes(content)
+            return read(path, size, key)
 
-    def enter(self, name: str) -> Changing:
-        below = Changing(self, name)
-        below.content = self.content
-        return below
+        def open_late(directory: Directory, name: str) -> BinaryIO:
+            (upper / "d/f").write_bytes(content)
+            return opened(directory, name)
 
-    def _open_regular(self, name: str) -> int:
-        file = os.memfd_create(name)
-        os.write(file, self.content)
-        os.lseek(file, 0, os.SEEK_SET)
-        return file
+        monkeypatch.setattr(short_files, "_read", read_late)
+        monkeypatch.setattr(Directory, "open", open_late)
+
+    return change_to
 
 
 @pytest.mark.parametrize("length", [3, 100_000])
 @pytest.mark.parametrize("change", [-3, -1, 1])
-def test_a_file_that_changes_meanwhile_is_no_layer(upper: Path, length: int, change: int) -> None:
+def test_a_file_that_changes_meanwhile_is_no_layer(
+    upper: Path, changing: Callable[[bytes], None], length: int, change: int
+) -> None:
     (upper / "d/f").write_bytes(bytes(length))
-    content = bytes(length + change)
-    top = Changing.open_root(upper)
-    top.content = content
+    changing(bytes(length + change))
     with pytest.raises(CommitError, match="cannot pack d/f: its size changed while it was read"):
-        pack(top, RULES)
-    top.close()
+        packed(upper)
 
 
 class Vanishing(Directory):
@@ -207,10 +210,12 @@ def test_other_capabilities_stay_as_they_are(value: bytes) -> None:
     assert docker_capability(value) == value
 
 
-def test_what_fails_while_it_is_packed_is_told_by_what_unpacks(upper: Path, tmp_path: Path) -> None:
+def test_what_fails_while_it_is_packed_is_told_by_what_unpacks(
+    upper: Path, tmp_path: Path, changing: Callable[[bytes], None]
+) -> None:
     """In one pass the error is that of the file that was read, not of the one that was being made."""
-    top = Changing.open_root(upper)
-    top.content = b"ab"
+    changing(b"ab")
+    top = Directory.open_root(upper)
     (tmp_path / "layer").mkdir()
     with pytest.raises(CommitError, match=r"^cannot pack d/f: its size changed"):
         unpack(LayerTar(top, RULES).open(), tmp_path / "layer", Abilities("user.overlay.", owners=False))
