@@ -260,7 +260,7 @@ def test_stacks_of_containers(sample: Sample) -> None:
         assert [level.role for level in levels] == [*roles, Role.RW]
         for level, key in zip(levels, keys, strict=True):
             if level.role is Role.INIT:
-                assert level.created_by == f"init (of container {key[:12]})"
+                assert level.created_by == f"layer for mount points of container {key[:12]}"
         hidden += roles.count(Role.INIT) - 1
     assert hidden == 6, "init layers of containers that are gone lie between the layers of committed images"
 

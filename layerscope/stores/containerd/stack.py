@@ -63,7 +63,7 @@ def _level(number: int, member: Member, diff_ids: Mapping[ChainID, DiffID], comm
     is_init = member.key.endswith(_INIT)
     command = commands.get(chain, "") if chain else f"snapshot {member.key}"
     if is_init:
-        command = f"init (of container {owner[:12] if is_hex64(owner) else owner})"
+        command = f"layer for mount points of container {owner[:12] if is_hex64(owner) else owner}"
     return Level(
         number=number,
         role=Role.INIT if is_init else Role.IMAGE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -13,9 +12,6 @@ from layerscope.model.digest import hex_of
 from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import StackLevel, Subject
 from layerscope.tui.glyphs import Mark
-
-# The classic builder names what it copies by a digest, which would take all the room there is: "COPY file:… in /etc".
-_SOURCE_DIGEST = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}(?= in )")
 
 
 class Block(Struct, frozen=True):
@@ -81,7 +77,7 @@ def _title(subject: Subject, level: Level) -> str:
     if level.role is Role.RW:
         return f"writable layer of {subject.name}"
     if level.created_by:
-        return _SOURCE_DIGEST.sub(r"\1", command_title(level.created_by))
+        return command_title(level.created_by)
     if level.role is Role.INIT:
         return "layer for mount points"
     return "imported" if level.number == 1 else "no command recorded"
