@@ -236,7 +236,7 @@ def copy_to_tar(session: Session, subject: Subject, out: BinaryIO) -> list[Probl
 
 
 def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = "docker") -> None:
-    """Write an archive of images; an image asked for by a name gets that name in it.
+    """Write an archive of images; an image asked for by a name gets that name in it, by a repository's all of that one.
 
     Raises:
         UsageError: a name fits nothing, or two images.
@@ -244,14 +244,27 @@ def save(session: Session, images: Sequence[str], out: BinaryIO, form: Format = 
         CommitError: a layer was changed, or what its tar would be made of isn't there.
     """
     wanted = []
-    for name in images:
-        image = session.find(_plain(name), "image").image
-        assert image is not None
-        own = name_meant(image, _plain(name).name, isinstance(session.store, SharesStorage))
+    for image, own in [found for name in images for found in _meant(session, name)]:
         parts = parse_reference(own) if own is not None else None
         tagged = parts is not None and parts[1] is not None and parts[2] is None  # as docker: a digest is no name
         wanted.append(SavedImage(image_bytes(session, image), (parse_tag(own),) if own and tagged else ()))
     save_images(wanted, out, form)
+
+
+def _meant(session: Session, name: str) -> list[tuple[Image, str | None]]:
+    """The images that are meant, each with its name that is: to docker, a repository is all of its tags."""
+    ref = _plain(name)
+    podman = isinstance(session.store, SharesStorage)
+    if not podman:
+        tags = [(usage.image, tag) for usage in session.images() for tag in usage.image.repo_tags]
+        found: list[tuple[Image, str | None]] = [
+            (image, tag) for image, tag in tags if tag.rpartition(":")[0] == familiar(ref.name)
+        ]
+        if found:
+            return found
+    image = session.find(ref, "image").image
+    assert image is not None
+    return [(image, name_meant(image, ref.name, podman))]
 
 
 def commit_options(

@@ -284,6 +284,31 @@ def test_docker_loads_what_is_saved(engine: Engine, tmp_path: Path) -> None:
         assert session.problems() == ()
 
 
+def test_a_repository_is_saved_with_all_of_its_tags_as_by_docker(tmp_path: Path) -> None:
+    archive = tmp_path / "saved.tar"
+    real = Engine()
+    try:
+        real.start()
+        for name in ("shop/all:one", "shop/more:1"):
+            real.import_image(base_tar(), name)
+        for repository, tag in (("shop/all", "two"), ("shop/all.more", "latest")):
+            real.call("POST", f"/images/shop%2Fmore:1/tag?repo={repository}&tag={tag}")
+        layerscope("save", "shop/all", "-o", archive, "--root", real.root)
+        theirs = real.call("GET", "/images/get?names=shop%2Fall")
+    finally:
+        real.remove()
+    wanted = _names(theirs)
+    assert sorted(tag for tags in wanted.values() for tag in tags) == ["shop/all:one", "shop/all:two"]
+    assert _names(archive.read_bytes()) == wanted
+
+
+def _names(archive: bytes) -> dict[str, list[str]]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None
+        return {one["Config"]: sorted(one["RepoTags"]) for one in json.load(manifest)}
+
+
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed (apt-get install skopeo)")
 @pytest.mark.parametrize("form", ["docker", "oci"])
 def test_skopeo_copies_what_is_saved(engine: Engine, tmp_path: Path, form: str) -> None:
