@@ -51,7 +51,7 @@ def check_added(
 def _check_opaque(directory: LayerDirectory, path: str, names: RecordedNames, rules: Rules, findings: Findings) -> None:
     values = [directory.xattr(f"{prefix}opaque") for prefix in rules.dialect.prefixes]
     is_opaque, recorded = b"y" in values, path in names.opaque
-    if is_opaque and not recorded:
+    if is_opaque and not recorded and path not in names.removed:
         findings.add(path, "opaque flag", "none", "the directory hides what lies below")
     elif recorded and not is_opaque and rules.device_marks and rules.sees_marks and path:
         findings.add(path, "opaque flag", "the directory hides what lies below", "none")

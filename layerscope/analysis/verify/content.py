@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import posixpath
 from collections.abc import Callable, Iterable
 
 from fastcrc import crc64
 from msgspec import Struct
 
+from layerscope.analysis.verify.deletions import VoidableFindings
 from layerscope.analysis.verify.findings import Findings
 from layerscope.analysis.verify.places import Place, Places
 from layerscope.formats.tarsplit import FileEntry, Segment
@@ -34,13 +36,14 @@ class Hashed(Struct, frozen=True):
     """``computed``: None if the tar can't be rebuilt. ``size_bytes`` of it were hashed.
 
     ``differ``: files whose checksum isn't the recorded one, if that was asked for. ``lost``: the tar had content that
-    no engine keeps: in a file with the name of a whiteout.
+    no engine keeps: in a file with the name of a whiteout. ``deleted``: in a file that a whiteout behind it deletes.
     """
 
     computed: str | None
     size_bytes: int
     differ: Findings
     lost: bool = False
+    deleted: bool = False
 
 
 class FileReader:
@@ -101,6 +104,7 @@ def hash_layer(
     findings: Findings,
     *,
     checksums: bool = False,
+    whole_tree: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Hashed:
     """The digest of the tar that the entries and the layer's files make.
@@ -110,6 +114,7 @@ def hash_layer(
         reader: gives the files.
         findings: gets what is missing or of another length.
         checksums: compute each file's, too.
+        whole_tree: a whiteout deletes what came before it, in the same tar, too.
         progress: told how many bytes more were hashed, now and then.
 
     Raises:
@@ -120,6 +125,7 @@ def hash_layer(
     held = total = told = 0
     whole, lost = True, False
     differ = Findings()
+    missed = VoidableFindings() if whole_tree else None
     add = waiting.append
 
     def take(data: bytes) -> None:
@@ -146,6 +152,8 @@ def hash_layer(
             continue
         size = entry.size
         if not size:
+            if missed is not None and missed.count:
+                _tell_deleted(entry.name, missed)
             continue
         running = Checksum(take) if checksums and entry.crc64 is not None else None
         try:
@@ -155,17 +163,25 @@ def hash_layer(
             if error.errno == errno.ENOENT and entry.name.rpartition("/")[2].startswith(NAME_PREFIX):
                 lost = True
                 continue
-            findings.fail(shown_path(entry.name), "file", f"{size} bytes", error)
+            (missed or findings).fail(shown_path(entry.name), "file", f"{size} bytes", error)
             continue
         if wrong:
             whole = False
-            findings.add(shown_path(entry.name), "length", f"{size} bytes", wrong)
+            (missed or findings).add(shown_path(entry.name), "length", f"{size} bytes", wrong)
         elif running is not None and running.value != entry.crc64:
             differ.put(_checksums(entry, "checksum", running.value))
     flush()
     progress(total - told)
     computed = f"sha256:{digest.hexdigest()}" if whole else None
-    return Hashed(computed, total, differ, lost)
+    deleted = missed is not None and missed.settle(findings)
+    return Hashed(computed, total, differ, lost, deleted)
+
+
+def _tell_deleted(name: str, missed: VoidableFindings) -> None:
+    """If an entry is a whiteout, tell which path it deletes."""
+    folder, _, last = posixpath.normpath("/" + name.lstrip("/")).rpartition("/")
+    if last.startswith(NAME_PREFIX) and not last.startswith(NAME_PREFIX * 2):
+        missed.deleted(f"{folder}/{last.removeprefix(NAME_PREFIX)}"[1:])
 
 
 class Checksum:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from layerscope.analysis.verify.metadata import MetadataCheck, Rules
 from layerscope.analysis.verify.places import Places
 from layerscope.errors import CorruptError
 from layerscope.formats.brief_header import brief_headers
-from layerscope.formats.tarsplit import read_entries
+from layerscope.formats.tarsplit import FileEntry, Segment, read_entries
 from layerscope.model.digest import DiffID
 from layerscope.model.level import LayerKind
 from layerscope.model.tree import LayerDirectory
@@ -25,6 +26,7 @@ TAR_RECORD = "the record of its tar"
 NO_RECORD = f"{TAR_RECORD} is missing"
 SPARSE = "its tar held a sparse file, which can't be rebuilt from the record; every file has its recorded checksum"
 LOST = "its tar held a file with the name of a whiteout, whose bytes no engine keeps"
+DELETED = "its tar held a file that a whiteout behind it deletes, whose bytes no engine keeps"
 
 
 class LayerRecord(Struct, frozen=True):
@@ -61,8 +63,15 @@ def check_content(
     reader = FileReader(places)
     try:
         with record:
-            hashed = hash_layer(read_entries(record), reader, findings, checksums=checksums, progress=progress)
-        damaged = LOST if hashed.lost else ""
+            hashed = hash_layer(
+                read_entries(record),
+                reader,
+                findings,
+                checksums=checksums,
+                whole_tree=layer.rules.kind is LayerKind.SNAPSHOT,
+                progress=progress,
+            )
+        damaged = LOST if hashed.lost else DELETED if hashed.deleted else ""
         if hashed.computed is not None and hashed.computed != layer.diff_id:
             damaged = _explain(layer, hashed.computed, reader, findings)
         else:  # nothing but a recorded checksum was changed, or nobody can tell
@@ -105,7 +114,7 @@ def check_metadata(layer: LayerRecord) -> Part:
     check = MetadataCheck(Places(layer.top), layer.rules, findings)
     try:
         with record:
-            check.take_all(brief_headers(read_entries(record), check.take_damaged))
+            check.take_all(brief_headers(_telling_root(read_entries(record), check), check.take_damaged))
     except CorruptError as error:
         return Part(findings.kept, findings.more, damaged=f"{TAR_RECORD} is damaged: {error}")
     if layer.rules.kind is LayerKind.DIFF:
@@ -113,3 +122,11 @@ def check_metadata(layer: LayerRecord) -> Part:
     else:
         check_tree(layer.top, layer.below, check.names, findings)
     return Part(findings.kept, findings.more, denied=findings.denied)
+
+
+def _telling_root(entries: Iterable[Segment | FileEntry], check: MetadataCheck) -> Iterator[Segment | FileEntry]:
+    """Tell whether the layer's top is named ``/`` or ``.``: a header's path is clean of both."""
+    for entry in entries:
+        if isinstance(entry, FileEntry) and entry.name[:1] == "/" and not posixpath.normpath(entry.name).strip("/"):
+            check.at_root = True
+        yield entry

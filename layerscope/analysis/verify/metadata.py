@@ -9,8 +9,13 @@ What may differ without anybody's doing:
 | time of a directory or symlink in a layer pulled in parts | that of the pull, which fills a directory last |
 | mode of a symlink | never set |
 | whiteout | a device 0:0 whose owner is the header's; mode and time mean nothing |
+| whiteout of a name that the layer has, too | what :mod:`layerscope.analysis.verify.deletions` says |
+| ``.wh..wh.*`` of aufs's own | a device 0:0, or nothing |
+| device 0:0 | the mode means nothing to an overlay, whose whiteout it is |
 | attributes of the overlay itself | the kernel's notes |
-| the layer's top | mode and owner are recorded if the tar names it; its time is that of a mount |
+| the layer's top in a whole tree, or named ``/`` | mode and owner are what the tar says, if it names it |
+| the top of a layer of changes, named ``.`` | as the engine made it: root's, mode 0755 |
+| time of the layer's top | that of a mount |
 | directories that no header names | no recorded metadata |
 | a file of several names | has what the last of its headers says |
 
@@ -26,6 +31,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from layerscope.analysis.verify.deletions import Deletions, VoidableFindings
 from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.names import RecordedNames
 from layerscope.analysis.verify.places import Place, Places
@@ -40,6 +46,8 @@ from layerscope.model.tree import LayerDirectory
 _SECOND = 1_000_000_000
 _LATEST = (1 << 63) - 1
 _MOST_DEFERRED = 100_000
+_TOP_AS_MADE = (0o755, 0, 0)
+"""Mode and owner of the directory that an engine makes for a layer of changes."""
 _OF_THE_HOST = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Labels that the host's own security modules set."""
 KIND_NAMES = {
@@ -59,7 +67,7 @@ class Rules(Struct, frozen=True):
     ``kind`` and ``dialect`` are the driver's. ``owners`` can be compared; ``whiteout_owners``: those of whiteouts, too,
     which in a remapped root are the host's. ``modes``: permission bits can be compared. ``exact``: the directory was
     unpacked from the tar; else the tar was made of the directory, which may have attributes and sockets that no tar
-    keeps. ``sees_marks``: this user would see a mark that is there. ``top``: the layer's top has what the tar says.
+    keeps. ``sees_marks``: this user would see a mark that is there. ``top``: what the layer's top has is known.
     ``times``: directories and symlinks have the tar's times.
     """
 
@@ -80,13 +88,20 @@ class Rules(Struct, frozen=True):
 
 
 class MetadataCheck:
-    """Takes the headers of one layer in order; :meth:`finish` after the last. ``names`` then has what they name."""
+    """Takes the headers of one layer in order; :meth:`finish` after the last. ``names`` then has what they name.
+
+    ``at_root`` is set when the next header that names the layer's top does so by an absolute name.
+    """
 
     def __init__(self, places: Places, rules: Rules, findings: Findings) -> None:
         self._places = places
         self._rules = rules
-        self._findings = findings
+        self._voidable = VoidableFindings() if rules.kind is LayerKind.SNAPSHOT else None
+        self._findings = self._voidable or findings
+        self._told = findings
         self.names = RecordedNames()
+        self.at_root = False
+        self._deletions = Deletions(self.names, findings, whole_tree=self._voidable is not None)
         self._place: Place | None = None
         self._look: Folder | LayerDirectory = places.top.directory
         self._trail: frozenset[str] = frozenset()
@@ -111,7 +126,10 @@ class MetadataCheck:
             except OSError:
                 continue
         self._deferred.clear()
+        if self._voidable is not None:
+            self._voidable.settle(self._told)
         self.names.seal()
+        self._deletions.settle()
 
     # ------------------------------------------------------------------ one header
     def take(self, header: BriefHeader) -> None:
@@ -120,6 +138,7 @@ class MetadataCheck:
         if not path:
             if header.type == "5" and self._rules.top:
                 self._compare_top(header, self._places.top.directory.stat_self())
+            self.at_root = False
             return
         if NAME_PREFIX in path and self._is_mark(header):
             return
@@ -133,7 +152,9 @@ class MetadataCheck:
                 self._findings.fail(path, "entry", _recorded_kind(header), error)
             return
         assert self._place is not None
-        self.names.entries.add(self._place.path_of(name))
+        real = self._place.path_of(name)
+        self.names.entries.add(real)
+        self._deletions.bring(real)
         if header.type == "1":
             if not self._is_linked(header, stat):
                 return
@@ -172,6 +193,7 @@ class MetadataCheck:
                 trail.append(node.path)
                 if node.path not in self._trail:
                     self.names.folders.add(node.path)
+                    self._deletions.bring(node.path)
                 node = node.above
             self._trail = frozenset(trail)
         return name
@@ -195,33 +217,46 @@ class MetadataCheck:
         folder, _, name = header.path.rpartition("/")
         if not name.startswith(NAME_PREFIX) or (self._rules.kind is LayerKind.DIFF and self._rules.dialect.names):
             return False
-        snapshot = self._rules.kind is LayerKind.SNAPSHOT
         if name == NAME_OPAQUE:
             self._mark_opaque(folder)
             return True
-        if name.startswith(NAME_PREFIX * 2) and snapshot:
-            return True  # aufs's own, which docker passes over
+        own_of_aufs = name.startswith(NAME_PREFIX * 2)
+        if own_of_aufs and self._voidable is not None:
+            return True  # docker passes over it
         removed = name.removeprefix(NAME_PREFIX)
-        if removed in ("", ".", ".."):
-            return True
-        path = f"{folder}/{removed}" if folder else removed
+        if removed not in ("", ".", ".."):
+            self._compare_mark(header, f"{folder}/{removed}" if folder else removed, optional=own_of_aufs)
+        return True
+
+    def _compare_mark(self, header: BriefHeader, path: str, *, optional: bool) -> None:
+        """What lies where a whiteout of ``path`` should; the layer's other headers may explain something else."""
+        if self._voidable is not None:
+            self._voidable.deleted(path)
+        real = path
         try:
             last = self._enter(path)
             assert self._place is not None
-            self.names.removed.add(self._place.path_of(last))
-            if snapshot:
-                return True
+            real = self._place.path_of(last)
+            self.names.removed.add(real)
             stat = self._look.stat(last)
-            self.names.entries.add(self._place.path_of(last))
+        except PermissionError:
+            if self._voidable is None:
+                self._findings.denied += 1
+            return
         except OSError as error:
-            if not snapshot:
-                self._findings.fail(path, "entry", "a whiteout", error)
-            return True
-        if not is_whiteout_device(stat):
-            self._findings.add(path, "type", "a whiteout", _found_kind(stat))
-        elif self._rules.whiteout_owners:
-            self._compare_owner(header, stat, path)
-        return True
+            if self._voidable is None and not optional:
+                outside = error.errno == errno.ENOTDIR
+                self._deletions.differ(real, "entry", "a whiteout", said(error), outside=outside)
+            return
+        owner, found = f"{header.uid}:{header.gid}", f"{stat.st_uid}:{stat.st_gid}"
+        if self._voidable is not None:
+            self._deletions.differ(real, "added", "none", _found_kind(stat))
+        elif not is_whiteout_device(stat):
+            self._deletions.differ(real, "type", "a whiteout", _found_kind(stat))
+        elif self._rules.owners and self._rules.whiteout_owners and owner != found:
+            self._deletions.differ(real, "owner", owner, found)
+        else:
+            self.names.entries.add(real)
 
     def _mark_opaque(self, folder: str) -> None:
         """Its directory is known as opaque; whether it is will be seen when all directories are walked."""
@@ -253,7 +288,8 @@ class MetadataCheck:
     def _compare(self, header: BriefHeader, stat: os.stat_result) -> None:
         """Mode, owner and time."""
         is_symlink = modes.S_ISLNK(stat.st_mode)
-        if self._rules.modes and not is_symlink and (stat.st_mode & 0o7777) != header.mode:
+        is_mark = self._rules.kind is LayerKind.DIFF and self._rules.dialect.devices and is_whiteout_device(stat)
+        if self._rules.modes and not (is_symlink or is_mark) and (stat.st_mode & 0o7777) != header.mode:
             self._findings.add(header.path, "mode", f"{header.mode:04o}", f"{stat.st_mode & 0o7777:04o}")
         self._compare_owner(header, stat, header.path)
         if header.type == "1" and is_symlink:
@@ -267,7 +303,10 @@ class MetadataCheck:
             self._findings.add(header.path, "time", _time(recorded), _time(found))
 
     def _compare_top(self, header: BriefHeader, stat: os.stat_result) -> None:
-        """The layer's top: docker makes it, gives it what the tar says, and changes its time when it makes a mount."""
+        """The layer's top: docker gives it what the tar says of ``/``; ``.`` it passes over in a layer of changes."""
+        if self._rules.kind is LayerKind.DIFF and not self.at_root:
+            mode, uid, gid = _TOP_AS_MADE
+            header = header._replace(mode=mode, uid=uid, gid=gid)
         if self._rules.modes and (stat.st_mode & 0o7777) != header.mode:
             self._findings.add("", "mode", f"{header.mode:04o}", f"{stat.st_mode & 0o7777:04o}")
         self._compare_owner(header, stat, "")
