@@ -47,7 +47,7 @@ def found(lab: Path) -> set[tuple[str, str]]:
         return {(one.path, one.subject) for verdict in verify(session, deep=True) for one in verdict.findings}
 
 
-@pytest.mark.parametrize("name", TARS.keys() - REFUSED)
+@pytest.mark.parametrize("name", [name for name in TARS if name not in REFUSED])
 def test_a_layer_just_made_has_no_findings(lab: Path, name: str) -> None:
     assert files(lab, packed(TARS[name])).is_dir()
     with open_root(lab) as session:
