@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-_FEW_COLLECTIONS = 20_000
+_FEW_COLLECTIONS = 100_000
 """Objects between two collections: what is imported, and what records hold, is hardly ever garbage."""
 
 

@@ -22,10 +22,10 @@ from layerscope.hostfs import measure as measuring
 from layerscope.hostfs.measure import STAMP_BYTES, Check, Done, Sums, Task, Verdict
 from layerscope.hostfs.processes import processors
 
-_ALONE = 1500
+_ALONE = 1000
 _BUDGET = 2000
-_OWN_BUDGET = 200
-"""Entries at a time in this process: workers wait for their next job while it measures."""
+_OWN_BUDGET = 500
+"""Entries at a time in this process beside workers: they wait for their next job while it measures."""
 _JOBS = 2
 _SMALL_JOB = 16 << 10
 """Bytes of a job that is given to a worker at work: less than any pipe holds, so that neither waits for the other."""
@@ -104,7 +104,7 @@ class Pool:
             for worker in self._workers:
                 self._keep_at_work(worker)
             if not self._workers or (self._helps and (self._waiting or self._unchecked)):
-                self._add_up(*measuring.measure(*self._dealt(1), _OWN_BUDGET))
+                self._add_up(*measuring.measure(*self._dealt(1), _OWN_BUDGET if self._workers else _BUDGET))
                 self._receive(0)
             else:
                 self._receive(_WAIT_SECONDS)
