@@ -6,9 +6,7 @@ of the marks that this lab's engine could write when the lab was made.
 
 from __future__ import annotations
 
-import json
-
-from msgspec import Struct
+from msgspec import Struct, json
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
@@ -26,7 +24,7 @@ class LabMarker(Struct, frozen=True):
 def read_marker(root: Directory) -> LabMarker | None:
     """The marker of a root, None if it isn't a lab root (or its marker is damaged: then nothing may be written)."""
     try:
-        content = json.loads(root.read(MARKER, 4096))
+        content = json.decode(root.read(MARKER, 4096))
         return LabMarker(int(content["version"]), "user" if content.get("xattr_prefix") == "user" else "trusted")
     except (OSError, CorruptError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -34,4 +32,4 @@ def read_marker(root: Directory) -> LabMarker | None:
 
 def write_marker_text(xattr_prefix: str) -> str:
     """The text of a marker."""
-    return json.dumps({"version": 1, "xattr_prefix": xattr_prefix}) + "\n"
+    return f'{{"version": 1, "xattr_prefix": "{xattr_prefix}"}}\n'

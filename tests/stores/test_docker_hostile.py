@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from layerscope.errors import LayerscopeError
+from layerscope.formats.nesting import NESTING
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.image import Image
 from layerscope.stores.detect import choose_driver, detect, open_directory
-from layerscope.stores.docker.json_record import LIMIT, NESTING
+from layerscope.stores.docker.json_record import LIMIT
 from layerscope.stores.docker.record import RUN_AS_ROOT, SHORT
 from layerscope.stores.docker.store import DockerStore
 

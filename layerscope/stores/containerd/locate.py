@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -166,6 +165,8 @@ def _configured(system: Path) -> str | None:
     top.close()
     if isinstance(data, Fault):
         return None
+    import tomllib  # here: most hosts have no such file, and its import takes longer than to look for it
+
     try:
         value = tomllib.loads(data.decode()).get("root")
     except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 A record is decoded with msgspec into a plain mapping and from there into a :class:`msgspec.Struct` whose fields are
 all optional. What is wrong becomes one sentence in ``faults``, and the rest is kept:
 
-* bytes that strict JSON refuses are read once more with :mod:`json`, invalid UTF-8 replaced;
+* bytes that strict JSON refuses are read once more, leniently;
 * a field of the wrong type is left out, its siblings stay.
 
 ``refused`` tells whether docker, too, would refuse the record: its decoder accepts invalid UTF-8 and, reading files,
@@ -12,7 +12,6 @@ bytes after the value, but no wrong type (Go, encoding/json). Null is the same a
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
@@ -20,12 +19,11 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from layerscope.formats.nesting import NESTING, deeper_than
 from layerscope.stores.docker.record import shown
 
 LIMIT = 16 << 20
 """Bytes of the largest record that is read; docker itself refuses image configs above 4 MiB."""
-NESTING = 64
-"""How deep objects and lists may lie in each other; docker's own records need fewer than ten."""
 _FAULTS_TOLD = 3
 _FAULTS_KEPT = 1000
 
@@ -57,13 +55,17 @@ def parse(data: bytes, kind: type[_Struct]) -> Parsed[_Struct]:
     try:
         value = _decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        value, refused = _read_again(data, str(error), faults)
+        from layerscope.formats.lenient_json import read_leniently  # here: hardly ever needed
+
+        lenient = read_leniently(data, str(error))
+        value, refused = lenient.value, lenient.refused
+        faults.extend(lenient.faults)
     if not isinstance(value, dict):
-        if value is not _MISFIT and value is not None:
+        if value is not None:
             faults.append(f"holds {_name_of(value)}, expected an object")
             refused = True
         return Parsed(kind(), {}, tuple(faults), refused)
-    if data.count(b"[") + data.count(b"{") > NESTING and _depth_exceeds(value, NESTING):
+    if data.count(b"[") + data.count(b"{") > NESTING and deeper_than(value, NESTING):
         return Parsed(kind(), {}, (*faults, f"is nested more than {NESTING} deep and was not read"), True)
     try:
         typed = msgspec.convert(value, kind)
@@ -76,76 +78,6 @@ def parse(data: bytes, kind: type[_Struct]) -> Parsed[_Struct]:
 def _name_of(value: object) -> str:
     names = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "something")
-
-
-def _depth_exceeds(value: object, limit: int) -> bool:
-    """Whether containers lie in each other more than ``limit`` deep; without recursion."""
-    level: list[Any] = [value]
-    for _ in range(limit):
-        below: list[Any] = []
-        for container in level:
-            members = container.values() if isinstance(container, dict) else container
-            below.extend(member for member in members if isinstance(member, dict | list))
-        if not below:
-            return False
-        level = below
-    return True
-
-
-# ---------------------------------------------------------------------- bytes that strict JSON refuses
-def _read_again(data: bytes, complaint: str, faults: list[str]) -> tuple[Any, bool]:
-    """The value as :mod:`json` sees it (``_MISFIT`` if it doesn't), and whether docker would refuse the bytes."""
-    if not data.strip():
-        faults.append("is empty" if not data else "holds nothing but white space")
-        return _MISFIT, True
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        text = data.decode("utf-8", "replace")
-        faults.append(f"isn't UTF-8 at byte {error.start}")
-    text = text.lstrip(" \t\r\n")
-    constants: list[str] = []
-    refused = False
-    try:
-        value, end = json.JSONDecoder(parse_constant=constants.append).raw_decode(text)
-    except (ValueError, RecursionError):
-        refused = True
-        try:
-            value, end = json.JSONDecoder(strict=False).raw_decode(text)
-        except RecursionError:
-            faults.append("is nested too deep and was not read")
-            return _MISFIT, True
-        except json.JSONDecodeError as error:
-            faults.append(f"isn't JSON: {error.msg} at character {error.pos}")
-            return _MISFIT, True
-        except ValueError:
-            faults.append(f"isn't JSON: {complaint}")
-            return _MISFIT, True
-        faults.append("has control characters inside a text")
-    if constants:
-        refused = True
-        faults.append(f"isn't JSON: {constants[0]} is no number")
-    rest = text[end:].strip(" \t\r\n")
-    if rest:
-        faults.append(f"has {len(rest)} characters after its end")
-    if _depth_exceeds([value], NESTING + 1):
-        faults.append(f"is nested more than {NESTING} deep and was not read")
-        return _MISFIT, True
-    cleaned = _without_surrogates(value)
-    if not faults:
-        faults.append("has half a surrogate pair" if cleaned != value else f"isn't strict JSON: {complaint}")
-    return cleaned, refused
-
-
-def _without_surrogates(value: Any) -> Any:
-    """``value`` with U+FFFD for each lone surrogate; its depth was checked before."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(member) for member in value]
-    return value
 
 
 # ---------------------------------------------------------------------- fields of the wrong type
