@@ -28,11 +28,15 @@ from layerscope.stores.docker.store import DockerStore
 
 _TEMPORARY = re.compile(
     r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-|qemu-check|buildkit-[a-z]+"
-    r"|containerd-mount|rootfs-mount)"
+    r"|containerd-mount|rootfs-mount|moby-detect-rro)"
     r"[0-9A-Za-z.-]*[0-9]"
 )
 _OF_STEPS = re.compile(r"(hosts|resolv\.conf)(\.[0-9a-z]+)?(\.tmp)?|runc-log\.json|\.[a-z-]+")
 _PARTLY_RESOLVED = re.compile(r"(hash|resolv)\d+").fullmatch
+_AFTER_ID = re.compile(r"-json\.log(\.\d+)?(\.gz)?(\.tmp)?").fullmatch
+_CACHED_LOG = re.compile(r"container-cached\.log(\.\d+)?(\.gz)?").fullmatch
+_LOCAL_LOG = re.compile(r"container\.log(\.\d+)?(\.gz)?").fullmatch
+_TEMPORARY_RECORD = re.compile(r"\.tmp-(config\.v2|hostconfig|config)\.json\d+").fullmatch
 _LOST_FOUND = "lost+found"
 _ROOT_INODE = 2
 _LAB_FILES = ("layerscope-lab.json",)
@@ -152,14 +156,12 @@ def container_place(id_: str, container: Container | None, prefix: str) -> Place
             "checkpoints": Place(record, whole=True),
             "shm": Place(record),
             "mounts": Place(record, names={"shm": Place(record), "secrets": Place(record, whole=True)}),
-            "local-logs": Place(
-                log, rule=by_pattern((re.compile(r"container\.log(\.\d+)?(\.gz)?").fullmatch, Place(log)))
-            ),
+            "local-logs": Place(log, rule=by_pattern((_LOCAL_LOG, Place(log)))),
         },
         rule=by_pattern(
-            (re.compile(rf"{id_}-json\.log(\.\d+)?(\.gz)?(\.tmp)?").fullmatch, Place(log)),
-            (re.compile(r"container-cached\.log(\.\d+)?(\.gz)?").fullmatch, Place(log)),
-            (re.compile(r"\.tmp-(config\.v2|hostconfig|config)\.json\d+").fullmatch, Place(temporary)),
+            (lambda name: name.startswith(id_) and _AFTER_ID(name, len(id_)), Place(log)),
+            (_CACHED_LOG, Place(log)),
+            (_TEMPORARY_RECORD, Place(temporary)),
             (_PARTLY_RESOLVED, Place(resolver)),
         ),
         folder=True,
