@@ -334,7 +334,8 @@ def test_nothing_is_kept_below_the_root(root: Path, cache: Path, monkeypatch: py
 
 
 def _whole_program(root: Path, *before: str) -> subprocess.Popen[bytes]:
-    words = [*before, sys.executable, "-c", PROGRAM, "--root", str(root), "df", "--json"]
+    # -B: where files are cut short, the bytecode that is written would be too, and be read by every later test.
+    words = [*before, sys.executable, "-B", "-c", PROGRAM, "--root", str(root), "df", "--json"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
