@@ -84,7 +84,8 @@ def _touches(point: str, top: str) -> bool:
 def _trees(session: Session) -> tuple[ClaimedTree, ...]:
     store = session.store
     if isinstance(store, WithoutRoot):
-        raise UnsupportedError(f"this is {store.without_root}, no data root: there is no ledger of it; try waste")
+        instead = "layerscope waste IMAGE tells what its layers store for nothing"
+        raise UnsupportedError(f"this is {store.without_root}, no data root: there is no ledger of it; {instead}")
     if isinstance(store, Claims):
         return store.claimed_trees()
     reason = f"what a {store.name} store's records claim can't be told yet"

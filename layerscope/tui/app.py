@@ -7,7 +7,7 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import on, work
 from textual.binding import BindingType
@@ -35,6 +35,7 @@ _STYLES: list[str | PurePath] = [
     "palette.tcss",
     "dialogs.tcss",
 ]  # here, since Textual doesn't read those of a first screen
+_ScreenT = TypeVar("_ScreenT", bound=Screen[None])
 _THREADS = 16
 _USUALLY_OPEN_SECONDS = 0.1
 
@@ -110,7 +111,13 @@ class LayerscopeApp(LookApp[int]):
     def _screen_for(self, opened: Opened) -> Screen[None]:
         self.session = opened.session
         self._exit_code = 0
-        return ExploreScreen(opened, self.shown_path, self.live, self.read_only)
+        return self._fitted(ExploreScreen(opened, self.shown_path, self.live, self.read_only))
+
+    def _fitted(self, screen: _ScreenT) -> _ScreenT:
+        """The same, laid out for this size from the first frame on: Textual sets these classes only after that."""
+        for limits, cells in ((_WIDTHS, self.size.width), (_HEIGHTS, self.size.height)):
+            screen.add_class(next(name for least, name in reversed(limits) if cells >= least))
+        return screen
 
     def _unopened(self, error: LayerscopeError) -> Screen[None]:
         self._exit_code = error.exit_code
@@ -201,7 +208,7 @@ class LayerscopeApp(LookApp[int]):
         from layerscope.tui.screens.disk import DiskScreen
 
         if self._disk is None:
-            self._disk = DiskScreen(self._session_now, lambda: header.line)
+            self._disk = self._fitted(DiskScreen(self._session_now, lambda: header.line))
             self.install_screen(self._disk, "disk")
         self.push_screen(self._disk)
 

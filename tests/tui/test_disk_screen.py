@@ -255,6 +255,23 @@ async def test_narrow_screens_show_one_of_the_upper_panes(overlay2_root: Path):
         assert pane(pilot, "about").size.height < 10
 
 
+async def test_any_width_is_drawn(overlay2_root: Path):
+    async with disk_of(overlay2_root) as pilot:
+        for width in (60, 30, 20, 8, 1, 120):
+            await pilot.resize_terminal(width, 12)
+            await settled(pilot)
+        assert "image layers" in shown(tree_of(pilot))
+
+
+async def test_a_filter_that_fits_nothing_says_so(overlay2_root: Path):
+    async with disk_of(overlay2_root) as pilot:
+        await press(pilot, "slash", *"nosuchname")
+        await settled(pilot)
+        assert "nothing fits; esc shows everything again" in shown(tree_of(pilot))
+        await press(pilot, "escape")
+        assert "nothing fits" not in shown(tree_of(pilot)) and "image layers" in shown(tree_of(pilot))
+
+
 async def test_the_footer_offers_what_can_be_done(overlay2_root: Path):
     async with disk_of(overlay2_root, (200, 55)) as pilot:
         bar = pilot.app.screen.query_one(KeyBar)
@@ -334,6 +351,7 @@ async def test_an_archive_has_no_ledger_and_says_so(tmp_path: Path):
     async with disk_of(archive) as pilot:
         state = pane(pilot, "ledger").state
         assert isinstance(state, Empty) and "no data root" in state.do
+        assert "layerscope waste IMAGE" in state.do  # there is no such screen
         told = shown(pilot.app.screen)
         assert all(word not in told for word in ("Filter", "Sort", "tick to see"))
 

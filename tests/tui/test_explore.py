@@ -222,6 +222,19 @@ async def test_directories_get_the_bytes_below_them(overlay2_root: Path, sample_
             assert source.totals[folder] == sizes.get(folder, 0), folder
 
 
+@needs_marks
+async def test_a_layer_alone_is_unfolded_where_it_changed_something(overlay2_root: Path):
+    async with app_on(overlay2_root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await choose(pilot, "editor")
+        before = paths(pilot)
+        await press(pilot, "left_square_bracket", "left_square_bracket", "m")
+        # The last RUN of its Dockerfile: removes /opt/old/fresh, writes /opt/old/later, makes /srv/app.
+        assert {"opt/old/fresh", "opt/old/later", "srv/app"} <= set(paths(pilot))
+        await press(pilot, "m", "right_square_bracket", "right_square_bracket")
+        assert paths(pilot) == before  # its folds are its own
+
+
 async def test_sorting_by_keys_and_by_the_headings(overlay2_root: Path):
     async with app_on(overlay2_root).run_test(size=SIZE) as pilot:
         await settled(pilot)
@@ -297,6 +310,17 @@ async def test_a_filter_without_a_hit_says_so_and_goes_on_at_another_cut(overlay
 
 
 # ---------------------------------------------------------------------- panes
+async def test_a_filter_that_fits_nothing_says_what_to_do(overlay2_root: Path):
+    async with app_on(overlay2_root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "slash", *"nosuchname")
+        await settled(pilot)
+        tree = pilot.app.screen.query_one(MergedTree)
+        assert "no name fits; esc shows everything again" in shown(tree)
+        await press(pilot, "escape")
+        assert "no name fits" not in shown(tree) and "etc/" in shown(tree)
+
+
 async def test_keys_go_from_pane_to_pane(overlay2_root: Path):
     async with app_on(overlay2_root).run_test(size=SIZE) as pilot:
         await settled(pilot)
@@ -310,7 +334,7 @@ async def test_keys_go_from_pane_to_pane(overlay2_root: Path):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(50, 16), (80, 24), (120, 40), (200, 55)])
 async def test_a_pane_takes_all_the_room(overlay2_root: Path, number: int, size: tuple[int, int]):
     async with app_on(overlay2_root).run_test(size=size) as pilot:
         await settled(pilot)

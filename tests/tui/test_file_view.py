@@ -160,7 +160,10 @@ async def test_far_lines_and_offsets(full_root: tuple[Session, Path]):
         assert "line 200000" in lines(row)[-1]
         await press(pilot, "colon", *"99999999", "enter")
         assert "line 200,000" in legend(pilot)
-        await press(pilot, "colon", *"far", "enter")
+        await press(pilot, "colon")
+        offered = shown(pilot.app.screen.query_one(KeyBar))
+        assert "Go" in offered and "Cancel" in offered and "hits" not in offered
+        await press(pilot, *"far", "enter")
         assert "'far' is no place" in shown(pilot.app.screen.query_one(Prompt))
         await press(pilot, "escape")
         assert not pilot.app.screen.query(Prompt)

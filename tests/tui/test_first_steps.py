@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from one_screen import NO_SETTINGS, press, settled, shown
+from one_screen import NO_SETTINGS, OneWidget, lines, press, settled, shown
+from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widget import Widget
 
+from layerscope import open_root
 from layerscope.services.lab import new_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.explore import ExploreScreen
+from layerscope.tui.sources.entities import entity_rows
+from layerscope.tui.widgets.entities import EntityList
 from layerscope.tui.widgets.header import HeaderBar, RootLine
 from layerscope.tui.widgets.key_bar import KeyBar
+from layerscope.tui.widgets.line_view import LineView
 from layerscope.tui.widgets.merged_tree import MergedTree
 
 _LAYERSCOPE = (sys.executable, "-m", "layerscope")
@@ -55,6 +60,20 @@ async def test_the_first_arrow_key_moves_something(overlay2_root: Path, size: tu
 
 
 @needs_root
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 55)])
+async def test_nothing_jumps_after_the_first_frame(
+    overlay2_root: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    seen: dict[str | None, list[Size]] = {}
+    monkeypatch.setattr(LineView, "on_resize", lambda view: seen.setdefault(view.id, []).append(view.size), False)
+    async with app_on(overlay2_root).run_test(size=size) as pilot:
+        await explored(pilot)
+        await press(pilot, "f3")
+        await settled(pilot)
+    assert {"files", "classes"} <= seen.keys()
+    assert [name for name, sizes in seen.items() if name is not None and len(set(sizes)) > 1] == []
+
+
 async def test_the_focus_outlives_a_smaller_window(overlay2_root: Path):
     async with app_on(overlay2_root).run_test(size=(120, 40)) as pilot:
         await explored(pilot)
@@ -81,6 +100,31 @@ async def test_the_footer_tells_what_enter_does_and_where_the_rest_is(overlay2_r
         assert "1 Containers" in footer(pilot)
         await press(pilot, "1")
         assert "1 Containers" not in footer(pilot)
+
+
+@pytest.mark.parametrize(("width", "driver"), [(80, True), (50, False), (40, False)])
+async def test_a_narrow_header_still_tells_whether_it_writes(width: int, driver: bool):
+    header = HeaderBar()
+    async with OneWidget(header).run_test(size=(width, 3)) as pilot:
+        header.line = RootLine("/var/lib/docker", "overlay2", 4, 6, 5_500_000, writable=True)
+        await settled(pilot)
+        (line,) = lines(header)
+        assert line.endswith("lab, writable") and ("overlay2" in line) is driver
+
+
+@pytest.mark.parametrize("width", range(24, 44))
+async def test_the_number_of_layers_is_told_whole_or_not_at_all(overlay2_root: Path, width: int):
+    with open_root(overlay2_root) as session:
+        rows = entity_rows(session.containers(sizes=False), session.images())
+    listing = EntityList()
+    async with OneWidget(listing).run_test(size=(width, 20)) as pilot:
+        listing.show(rows, "")
+        await settled(pilot)
+        for row, line in zip(rows, lines(listing), strict=False):
+            if row.kind == "image" and not row.subject.image.repo_tags:
+                assert row.note in line or "lay" not in line
+            if row.name == "layerscope/base:1.0" and width == 43:
+                assert row.note == "1 layer, 2 names" and " 1 layer " in line and "names" not in line
 
 
 async def test_an_archive_records_no_sizes_of_layers(tmp_path: Path):

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISCHR
 from typing import Any
 
 import pytest
@@ -141,6 +142,38 @@ async def test_the_dialog_shows_the_layer_to_be_made(root: Path):
         await fill(pilot, message="a page")
         assert dialog.query_one(StackPreview).blocks[0].title == "a page"
         await accept(pilot, "escape")
+
+
+async def test_the_dialog_counts_what_the_layer_will_hold(tmp_path: Path):
+    """Not the lines of docker's diff, which lists each entry that one mark of the layer hides."""
+    root = make_lab(tmp_path / "lab")
+    with open_lab(root) as lab, lab.overlay("web") as overlay:
+        for name in overlay.listdir("/etc/app"):
+            overlay.unlink(f"/etc/app/{name}")
+        overlay.rmdir("/etc/app")
+        overlay.mkdir("/etc/app")  # opaque: hides what the image has there
+        overlay.write_bytes("/etc/app/new", b"new")
+        for name in overlay.listdir("/usr/share/doc"):
+            overlay.unlink(f"/usr/share/doc/{name}")
+        overlay.rmdir("/usr/share/doc")
+        overlay.write_bytes("/etc/hostname", b"web")  # an empty one is in the init layer
+    upper = marks(upper_directory_of(root, "web"))
+    whiteouts = [path for path, stat in upper.items() if S_ISCHR(stat.st_mode)]
+    assert whiteouts == ["usr/share/doc"]
+    async with app_on(root).run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await choose(pilot, "web")
+        dialog = await ask_commit(pilot)
+        promised = dialog.query_one(StackPreview).blocks[0].marks
+        told = shown(dialog.query_one(LayerSums))
+        assert dict(promised)[Mark.WHITEOUT] == len(whiteouts)
+        assert "✗1" in told and "as docker diff lists them" in told
+        assert told.splitlines()[0].split()[0] == str(len(said(root, "diff", "web")))
+        await fill(pilot, name="web:2")
+        await accept(pilot)
+        await choose(pilot, "web:2")
+        await settled(pilot)
+        assert pilot.app.screen.query_one("#stack").blocks[0].marks == promised
 
 
 async def test_a_commit_makes_what_was_shown(root: Path, tmp_path: Path):

@@ -28,6 +28,7 @@ from layerscope.tui.screens.unopened import UnopenedScreen
 from layerscope.tui.settings import chosen_theme
 from layerscope.tui.theme import DEFAULT_THEME
 from layerscope.tui.widgets.entities import EntityList
+from layerscope.tui.widgets.key_bar import KeyBar
 
 
 async def test_a_path_that_is_no_root_is_told_and_tried_again(overlay2_root: Path, tmp_path: Path):
@@ -96,7 +97,8 @@ async def test_a_slow_root_does_not_hold_up_the_screen(overlay2_root: Path):
     app = LayerscopeApp(overlay2_root, slowly, settings=NO_SETTINGS, live=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "opening…" in shown(app.screen)
+        told = shown(app.screen)
+        assert "opening…" in told and "Opening the root" in told and "No root" not in told
         go_on.set()
         await settled(pilot)
         assert isinstance(app.screen, ExploreScreen)
@@ -154,7 +156,11 @@ async def test_a_root_without_anything_says_so(tmp_path: Path):
     app = LayerscopeApp(tmp_path, settings=NO_SETTINGS, live=False)
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        assert "nothing here yet" in shown(app.screen)
+        told = shown(app.screen)
+        assert "nothing here yet" in told and "f3 what is on disk" in told
+        assert "they are those of a container or image" in told
+        offered = shown(app.screen.query_one(KeyBar))
+        assert "Disk" in offered and "Filter" not in offered and "Diff" not in offered
         for key in ("m", "left_square_bracket", "s", "d", "i", "y", "slash", "escape", "plus", "r", "A"):
             await press(pilot, key)
         assert isinstance(app.screen, ExploreScreen)

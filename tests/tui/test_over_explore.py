@@ -107,6 +107,27 @@ async def test_from_a_change_to_its_place_in_the_tree(app: LayerscopeApp):
         assert row.path == "etc/app.conf"
 
 
+@needs_marks
+async def test_a_filter_does_not_hide_where_one_is_led(app: LayerscopeApp, tmp_path: Path):
+    async with app.run_test(size=(120, 40)) as pilot:
+        await look_at(pilot, "etc")
+        await press(pilot, "slash", *"motd", "enter", "1", "d", "slash", *"app.conf", "enter", "enter")
+        assert isinstance(app.screen, ExploreScreen)
+        row = app.screen.query_one(TreePane).files.current
+        assert row is not None and row.path == "etc/app.conf"
+    root = make_lab(tmp_path / "lab")
+    with open_lab(root) as lab, lab.overlay("web") as overlay:
+        overlay.mkdir("/srv/far")
+        overlay.symlink("/srv/far", "/srv/way")
+    other = app_on(root)
+    async with other.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await choose(pilot, "web")
+        await press(pilot, "slash", *"way", "enter", "enter")
+        row = other.screen.query_one(TreePane).files.current
+        assert row is not None and row.path == "srv/far"
+
+
 async def test_records_problems_and_help(app: LayerscopeApp):
     async with app.run_test(size=(120, 40)) as pilot:
         await look_at(pilot, "etc")

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_screen import OneWidget, lines, settled
 
 from layerscope import open_root
 from layerscope.formats.history_text import command_title
-from layerscope.tui.sources.blocks import block_heights, blocks_of
+from layerscope.model.level import Level, LevelCounts, Role
+from layerscope.model.subject import StackLevel
+from layerscope.tui.sources.blocks import Block, block_heights, blocks_of
 from layerscope.tui.sources.totals import stack_totals
+from layerscope.tui.widgets.stack import LayerStack
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,54 @@ def test_the_sums_are_those_of_docker(overlay2_root: Path, name: str, sample_tru
     assert (totals.writable or 0) == truth.get("SizeRw", 0)
     assert totals.virtual == truth["SizeRootFs"]
     assert stack_totals(blocks, len(levels) - 1).below_cut == truth["SizeRootFs"] - truth.get("SizeRw", 0)
+
+
+@pytest.mark.parametrize("width", [40, 64])
+async def test_bars_have_one_scale_whatever_is_counted_beside_them(width: int):
+    sizes = [400, 300, 200, 100, 1_000]
+    counts = [LevelCounts(18, 4, 2, 3, 3), LevelCounts(4), LevelCounts(1_742, 1_420, 3, 855, 1), None, LevelCounts(246)]
+    blocks = [
+        Block(Level(5 - place, Role.IMAGE, None, size=size), "RUN make", "", size, counts=count)
+        for place, (size, count) in enumerate(zip(sizes, counts, strict=True))
+    ]
+    stack = LayerStack()
+    async with OneWidget(stack).run_test(size=(width, 30)) as pilot:
+        stack.show(blocks, 5)
+        await settled(pilot)
+        drawn = lines(stack)
+    bars = [_bar_cells(drawn[row + 1]) for row, line in enumerate(drawn) if "RUN make" in line]
+    assert len(bars) == 5 and bars[-1] > 5
+    assert bars == pytest.approx([bars[-1] * size / 1_000 for size in sizes], abs=0.15)
+    counted = [line for line in drawn if "+1,742" in line]
+    assert len(counted) == 1 and "855" in counted[0] and counted[0].rstrip(" │╮╯").endswith("1")
+
+
+def _bar_cells(line: str) -> float:
+    """How long the bar in a line is, in cells; the stripe before it doesn't count."""
+    eighths = "▏▎▍▌▋▊▉█"
+    return sum((eighths.index(sign) + 1) / 8 for sign in line[1:] if sign in eighths)
+
+
+async def test_a_size_that_nothing_tells_is_no_waiting_sign():
+    stack, level = LayerStack(), Level(1, Role.IMAGE, None)
+    block = Block(level, "imported", "base", None)
+    async with OneWidget(stack).run_test(size=(40, 12)) as pilot:
+        stack.show([block], 1)
+        await settled(pilot)
+        assert lines(stack)[0].rstrip(" │╮").endswith("…")
+        stack.replace(block.measured(StackLevel(level, None, LevelCounts(3), None)))
+        await settled(pilot)
+        assert lines(stack)[0].rstrip(" │╮").endswith("?")
+
+
+def test_ids_of_layers_have_twelve_digits(overlay2_root: Path):
+    with open_root(overlay2_root) as session:
+        subject = session.find("editor")
+        levels = session.levels(subject)
+    top, *_, base = blocks_of(subject, levels, frozenset())
+    assert levels[-1].cache_id is not None and len(levels[-1].cache_id) > 12
+    assert top.identity == levels[-1].cache_id[:12]
+    assert base.identity.startswith("sha256:") and len(base.identity) == len("sha256:") + 12
 
 
 def test_a_level_without_files_is_missing(overlay2_root: Path):

@@ -121,7 +121,7 @@ class DiskScreen(DiskKeys):
         except UnsupportedError as error:
             self.ledger = None
             ledger_pane.state = Empty("nothing to count", str(error), BACK)
-            removal_pane.state = Empty("nothing could go", "", BACK)
+            removal_pane.state = Empty("nothing could go", "only a data root has things that could", BACK)
             return
         except (LayerscopeError, OSError) as error:
             self.ledger = None

@@ -146,8 +146,8 @@ class ExploreScreen(ExploreEditing):
     @on(EntitiesPane.RecordsUnread)
     def show_nothing(self) -> None:
         """Say that there is nothing to look at."""
-        self.query_one(StackPane).state = Empty("no layers")
-        self.query_one(TreePane).state = Empty("no files")
+        self.query_one(StackPane).state = Empty("no layers", "they are those of a container or image")
+        self.query_one(TreePane).state = Empty("no files", "they are those of a container or image")
         self.go_on()
 
     def _count_problems(self) -> tuple[int, int]:

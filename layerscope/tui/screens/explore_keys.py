@@ -228,9 +228,11 @@ class ExploreKeys(Screen[None]):
 
             self.app.push_screen(CompareView(self.session, shown.subject, row.path))
 
-    def _go_to_change(self, path: str | None) -> None:
+    async def _go_to_change(self, path: str | None) -> None:
         if path is not None:
-            self.query_one(TreePane).reveal(path)
+            pane = self.query_one(TreePane)
+            await pane.close_filter()  # which may hide it
+            pane.reveal(path)
             self.action_focus_pane(3)
 
     @on(TreePane.FileChosen)
@@ -249,6 +251,7 @@ class ExploreKeys(Screen[None]):
             if event.row.target is not None and not event.row.gone:
                 folder = await asyncio.to_thread(source.folder_behind, event.path)
                 if folder is not None:
+                    await pane.close_filter()  # which may hide it
                     pane.reveal(folder)
                     self.notify(escape(f"/{event.path} leads to /{folder}"), markup=False)
                     return

@@ -14,6 +14,7 @@ from layerscope.model.level import Role
 from layerscope.tui.screens.explore_keys import ExploreKeys
 from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.text import escape
+from layerscope.tui.widgets.entities import EntityList
 from layerscope.tui.widgets.filter_bar import FilterInput
 from layerscope.tui.widgets.header import HeaderBar
 from layerscope.tui.widgets.key_bar import KeyBar
@@ -72,6 +73,8 @@ class ExploreWriting(ExploreKeys):
         names = {"list.choose": _ENTER[here - 1]}
         if here < 3:  # what sorts is the tree
             names |= {"mode.disk": "Disk", "find.sort": ""}
+        if stack is None and line.images is not None and not self.query_one(EntityList).rows:
+            names |= {"view.toggle": "", "path.diff": "", "find.filter": "", "find.sort": "", "mode.disk": "Disk"}
         if self.has_class("-narrow") and not self.has_class("-listing"):
             names["pane.1"] = "Containers"
         if line.problems:

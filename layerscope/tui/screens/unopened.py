@@ -42,7 +42,7 @@ class UnopenedScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """The message in the middle."""
         yield HeaderBar()
-        yield Pane(StateView(self._state()), title="No root is open")
+        yield Pane(StateView(self._state()), title="Opening the root" if self.error is None else "No root is open")
         yield KeyBar()
 
     def _state(self) -> State:

@@ -13,12 +13,14 @@ from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import StackLevel, Subject
 from layerscope.tui.glyphs import Mark
 
+_ID_DIGITS = 12
+
 
 class Block(Struct, frozen=True):
     """One level as it is drawn. ``size`` in bytes and ``counts`` are None until they are known.
 
     ``badge`` is a word before the title (``rw``, ``init``, ``base`` or ""); ``missing`` tells that its files can't be
-    read. Title and identity are raw, not escaped.
+    read, ``unknown`` that nothing tells its size. Title and identity are raw, not escaped.
     """
 
     level: Level
@@ -27,6 +29,7 @@ class Block(Struct, frozen=True):
     size: int | None
     missing: bool = False
     counts: LevelCounts | None = None
+    unknown: bool = False
 
     @property
     def number(self) -> int:
@@ -37,8 +40,8 @@ class Block(Struct, frozen=True):
     def identity(self) -> str:
         """What names the layer on disk and off it: its diff ID, else its directory."""
         if self.level.diff_id:
-            return f"sha256:{hex_of(self.level.diff_id)[:12]}"
-        return self.level.cache_id or ""
+            return f"sha256:{hex_of(self.level.diff_id)[:_ID_DIGITS]}"
+        return (self.level.cache_id or "")[:_ID_DIGITS]
 
     @property
     def marks(self) -> list[tuple[Mark, int]]:
@@ -56,7 +59,7 @@ class Block(Struct, frozen=True):
 
     def measured(self, found: StackLevel) -> Block:
         """The same block with what was measured meanwhile."""
-        return replace(self, size=found.size, counts=found.counts or self.counts)
+        return replace(self, size=found.size, counts=found.counts or self.counts, unknown=found.size is None)
 
 
 def blocks_of(subject: Subject, levels: Sequence[Level], readable: frozenset[int]) -> list[Block]:

@@ -73,7 +73,7 @@ def _image_row(usage: ImageUsage) -> EntityRow:
     layers = "1 layer" if count == 1 else f"{count} layers"
     if image.repo_tags:
         more = len(image.repo_tags) - 1
-        name, note = image.repo_tags[0], f"{layers} +{more}" if more else layers
+        name, note = image.repo_tags[0], f"{layers}, {more + 1} names" if more else layers
     elif image.repo_digests:
         name, note = image.repo_digests[0].partition("@")[0], layers
     else:

@@ -45,6 +45,11 @@ class Shown(Struct, frozen=True):
         return self.stack.key, self.cut, self.layer_only
 
     @property
+    def fold_key(self) -> str:
+        """What its folds are kept by: a layer alone has its own, which begin where it changed something."""
+        return f"{self.stack.key} {self.cut}" if self.layer_only else self.stack.key
+
+    @property
     def subject(self) -> Subject:
         """The subject, cut there."""
         return replace(self.stack.subject, cut=self.cut)

@@ -10,7 +10,7 @@ A block of one line has number, title and a small bar side by side. Blocks witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from layerscope.tui.glyphs import MARK_LOOKS, Mark, bar
+from layerscope.tui.glyphs import MARK_LOOKS, Glyphs, Mark, bar
 from layerscope.tui.look import Look
 from layerscope.tui.sources.blocks import Block
 from layerscope.tui.text import cell_len, crop, fit
@@ -48,8 +48,36 @@ class BlockPlace(Struct, frozen=True):
         return self.height - 1 - self.has_gap
 
 
+def cells_of_bars(blocks: Sequence[Block], width: int, glyphs: Glyphs) -> float:
+    """How long the bar of the largest block is, so that all bars have one scale and none runs into its counts."""
+    largest = max((block.size or 0 for block in blocks), default=0)
+    indent = _digits(len(blocks)) + 1
+    cells = float(_room(width, indent, 0))
+    for block in blocks:
+        if block.size:
+            used = sum(cell_len(text) for text, _ in _marks(block, glyphs))
+            cells = min(cells, _room(width, indent, used) * largest / block.size)
+    return cells
+
+
+def _digits(levels: int) -> int:
+    return max(2, len(str(levels)))
+
+
+def _marks(block: Block, glyphs: Glyphs) -> list[tuple[str, Mark]]:
+    return [(f" {glyphs.marks[mark]}{count:,} ", mark) for mark, count in block.marks]
+
+
+def _room(width: int, indent: int, used: int) -> int:
+    """The cells for a bar beside counts of ``used`` cells."""
+    return max(0, width - 1 - indent - used - 1)
+
+
 class BlockPainter(Struct, frozen=True):
-    """Draws blocks ``width`` cells wide, of a stack of ``levels`` whose largest has ``largest`` bytes."""
+    """Draws blocks ``width`` cells wide, of a stack of ``levels`` whose largest has ``largest`` bytes.
+
+    ``bar_cells``: as long is the bar of the largest, on the lines that bars share with counts (:func:`cells_of_bars`).
+    """
 
     look: Look
     width: int
@@ -57,6 +85,7 @@ class BlockPainter(Struct, frozen=True):
     largest: int
     ground: Color
     focused: bool
+    bar_cells: float
 
     def line(self, block: Block, place: BlockPlace, *, chosen: bool, outside: bool) -> Iterable[Segment]:
         """One line of a block. ``outside``: the level isn't part of what is shown."""
@@ -88,12 +117,14 @@ class BlockPainter(Struct, frozen=True):
         return (block.size or 0) / self.largest if self.largest else 0.0
 
     def _number(self, block: Block) -> str:
-        return f"{block.number:>{max(2, len(str(self.levels)))}} "
+        return f"{block.number:>{_digits(self.levels)}} "
 
     def _size(self, block: Block) -> str:
         if block.missing:
             return "missing"
-        return self.look.glyphs.ellipsis if block.size is None else size_text(block.size)
+        if block.size is None:
+            return "?" if block.unknown else self.look.glyphs.ellipsis
+        return size_text(block.size)
 
     def _title(self, block: Block, pen: _Pen) -> Iterator[Segment]:
         number, size = self._number(block), self._size(block)
@@ -107,11 +138,12 @@ class BlockPainter(Struct, frozen=True):
     def _bar(self, block: Block, pen: _Pen) -> Iterator[Segment]:
         indent = len(self._number(block))
         glyphs = self.look.glyphs
-        marks = [(f" {glyphs.marks[mark]}{count:,} ", mark) for mark, count in block.marks]
+        marks = _marks(block, glyphs)
         used = sum(cell_len(text) for text, _ in marks)
-        room = max(0, self.width - 1 - indent - used - 1)
+        room = _room(self.width, indent, used)
+        drawn = bar(self._share(block) * self.bar_cells / room if room else 0, room, glyphs)
         yield pen.text(" " * indent)
-        yield pen.edge(fit(bar(self._share(block), room, glyphs), room))
+        yield pen.edge(fit(drawn, room))
         for text, mark in marks:
             yield pen.mark(text, mark)
         yield pen.text(" " * (self.width - 1 - indent - room - used))
@@ -122,7 +154,7 @@ class BlockPainter(Struct, frozen=True):
         size = f"{self._size(block):>8} "
         yield pen.edge(head, bold=True)
         room = self.width - 1 - len(head) - len(size)
-        bar_cells = room - 5 if self.width < _TITLE_FROM else max(6, room // 4)
+        bar_cells = max(0, room - 5) if self.width < _TITLE_FROM else max(6, room // 4)
         title = block.badge if self.width < _TITLE_FROM else " ".join(filter(None, (block.badge, block.title)))
         title_cells = max(0, room - bar_cells)
         cut = crop(self.look.text(title), max(0, title_cells - 1), ellipsis=glyphs.ellipsis)

@@ -26,6 +26,7 @@ _WAS = 12
 _LEVELS = 12
 _WITH_LEVELS = 90
 _WITH_REASON = 70
+_WITH_WAS = 52
 
 
 class ChangeList(LineView[Change]):
@@ -40,7 +41,12 @@ class ChangeList(LineView[Change]):
 
     def _tail(self, width: int) -> int:
         reason = _REASON if width >= _WITH_REASON else 0
-        return reason + _SIZE + _WAS + (_LEVELS if width >= _WITH_LEVELS else 0)
+        return reason + _SIZE + self._was(width) + (_LEVELS if width >= _WITH_LEVELS else 0)
+
+    @staticmethod
+    def _was(width: int) -> int:
+        """The cells of the size before, which gives way to the path first."""
+        return _WAS if width >= _WITH_WAS else 0
 
     def draw_header(self, width: int) -> Iterable[Segment]:
         """The names of the columns."""
@@ -48,7 +54,7 @@ class ChangeList(LineView[Change]):
         yield Segment("     " + fit("path", max(0, width - 5 - self._tail(width))), muted)
         if width >= _WITH_REASON:
             yield Segment(fit("why", _REASON), muted)
-        yield Segment(f"{'size':>{_SIZE}}{'before':>{_WAS}}", muted)
+        yield Segment(f"{'size':>{_SIZE}}" + "before".rjust(_WAS)[: self._was(width)], muted)
         if width >= _WITH_LEVELS:
             yield Segment(fit("  layers", _LEVELS), muted)
 
@@ -66,7 +72,8 @@ class ChangeList(LineView[Change]):
         if width >= _WITH_REASON:
             yield Segment(fit(reason_word(row), _REASON, ellipsis=look.glyphs.ellipsis), muted)
         yield Segment(f"{'' if row.size is None else size_text(row.size):>{_SIZE}}")
-        yield Segment(f"{'' if row.size_below is None else size_text(row.size_below):>{_WAS}}", muted)
+        if self._was(width):
+            yield Segment(f"{'' if row.size_below is None else size_text(row.size_below):>{_WAS}}", muted)
         if width >= _WITH_LEVELS and row.level is not None:
             yield Segment("  ")
             yield Segment(str(row.level), look.layer_style(row.level, self.levels, bold=True))

@@ -55,11 +55,17 @@ class EntityList(LineView[EntityRow]):
         yield Segment(f" {look.glyphs.dots[dot]} ", look.style(DOT_COLORS[dot]))
         yield Segment(name, look.style("muted" if nameless else "foreground", bold=index == self.cursor))
         left = room - cell_len(name)
-        note = ""
-        if row.note and left - 2 >= min(_LEAST_NOTE, cell_len(row.note)):
-            note = "  " + crop(look.text(row.note), left - 2, ellipsis=look.glyphs.ellipsis)
+        note = self._note(row, left - 2)
+        note = f"  {note}" if note else ""
         yield Segment(note + " " * (left - cell_len(note)), look.style("muted"))
         yield Segment(f" {size} ", look.style("foreground" if row.kind == "container" else "muted"))
+
+    def _note(self, row: EntityRow, room: int) -> str:
+        """What fits of the note: of a container's its beginning, of an image's whole parts only (``3 layers``)."""
+        note = self.look.text(row.note)
+        if row.kind == "image":
+            return next((part for part in (note, note.partition(",")[0]) if cell_len(part) <= room), "")
+        return crop(note, room, ellipsis=self.look.glyphs.ellipsis) if room >= min(_LEAST_NOTE, cell_len(note)) else ""
 
 
 def _named(row: EntityRow) -> bool:

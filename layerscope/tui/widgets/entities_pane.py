@@ -67,7 +67,11 @@ class EntitiesPane(Pane):
         """List what was read already."""
         rows = list(records.rows)
         hint = "; layerscope load, import and build make images" if records.writable else ""
-        self.state = None if rows else Empty("nothing here yet", f"this root has no containers and no images{hint}")
+        if rows:
+            self.state = None
+        else:
+            told = f"this root has no containers and no images{hint}"
+            self.state = Empty("nothing here yet", told, (("f3", "what is on disk"),))
         if rows and key not in {row.key for row in rows}:
             key = rows[first_subject(rows)].key
         self.entities.show(rows, key)

@@ -102,8 +102,8 @@ class FilesPane(Pane):
 
     @work(exclusive=True, group="tree")
     async def _load(self, shown: Shown) -> None:
-        first_time = shown.stack.key not in self.folds
-        opened = set(self.folds.get(shown.stack.key, ()))
+        first_time = shown.fold_key not in self.folds
+        opened = set(self.folds.get(shown.stack.key if first_time else shown.fold_key, ()))
         source = self.sources.get(shown.key) or shown.source()
         source.arrangement = self.arrangement
         room = 2 * self.files.page_rows
@@ -142,7 +142,7 @@ class FilesPane(Pane):
         self.tell()
 
     def _keep(self, shown: Shown, source: FileSource, tree: TreeRows[FileRow]) -> None:
-        self.folds[shown.stack.key] = tree.opened
+        self.folds[shown.fold_key] = tree.opened
         self.sources.pop(shown.key, None)
         self.sources[shown.key] = source
         kept = list(self.sources.items())[:-1]
@@ -218,7 +218,7 @@ class FilesPane(Pane):
 
         tree = await asyncio.to_thread(prepare) if source.row_count > _MANY_ROWS else prepare()
         if self.shown is not None:
-            self.folds[self.shown.stack.key] = tree.opened
+            self.folds[self.shown.fold_key] = tree.opened
         self.adopt(source, tree)
 
 

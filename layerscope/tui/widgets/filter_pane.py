@@ -16,6 +16,7 @@ from layerscope.tui.widgets.reading import read_on_thread
 from layerscope.tui.widgets.tree_rows import TreeRows
 
 _TYPING = 0.12
+_NO_HIT = "no name fits; esc shows everything again"
 
 
 class FilterPane(FilesPane):
@@ -95,6 +96,7 @@ class FilterPane(FilesPane):
             self._show_hits(source, tree, hits, ended)
 
     def _show_hits(self, source: FileSource, tree: TreeRows[FileRow], hits: Hits, ended: bool) -> None:
+        self.files.empty_words = _NO_HIT if ended else ""
         self.adopt(source, tree)
         if self.files.current is not None and not hits.is_hit(self.files.current.path):
             self.go_to_hit(1)
@@ -124,7 +126,7 @@ class FilterPane(FilesPane):
         source = self.source
         if source is None or self.shown is None:
             return
-        key = self.shown.stack.key
+        key = self.shown.fold_key
         opened = set(self.folds.get(key, ()))
         names = path.split("/")
         way = ["/".join(names[:count]) for count in range(1, len(names))]

@@ -58,7 +58,9 @@ class HeaderBar(Widget):
         for words in (True, False):
             if width - fixed - _cells(right) - 2 < min(_LEAST_PATH, cell_len(look.text(line.path))):
                 right = self._right(counts=False, words=words)
-        room = max(_LEAST_PATH // 2, width - fixed - _cells(right) - 2)
+        if width - fixed - _cells(right) - 1 < _LEAST_PATH // 2:  # whether it can be changed matters more
+            fixed, driver = fixed - _cells(driver), []
+        room = max(0, width - fixed - _cells(right) - 1)
         path = crop(look.text(line.path), room, ellipsis=glyphs.ellipsis, keep="end")
         left = [*logo, (f"  {path}", "$foreground"), *driver]
         gap = max(1, width - _cells(left) - _cells(right))

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from layerscope.tui.glyphs import bar
 from layerscope.tui.keys import picked
 from layerscope.tui.sources.ledger_rows import CLASS_LOOKS, DiskRow, LedgerOrder, LedgerRows, Standing, share_text
-from layerscope.tui.text import cell_len, crop
+from layerscope.tui.text import cell_len, crop, fit
 from layerscope.tui.units import size_text
 from layerscope.tui.widgets.tree_rows import TreeRow, TreeRows
 from layerscope.tui.widgets.tree_view import TreeView
@@ -55,6 +55,7 @@ class LedgerTree(TreeView[DiskRow]):
         ``unfold``: every class, so that what was found can be seen.
         """
         self.ledger_rows = rows
+        self.empty_words = "nothing fits; esc shows everything again" if rows.arrangement.text else ""
         if unfold:
             self.model.opened |= {row.category.value for row in rows.classes}
         self.set_tree(TreeRows(rows.children, self.model.opened))
@@ -86,7 +87,7 @@ class LedgerTree(TreeView[DiskRow]):
         sign = f" {self.look.glyphs.up if up else self.look.glyphs.down}"
         titles = {one: one.value + (sign if one is order else "") for one in LedgerOrder}
         muted = self.look.style("muted")
-        yield Segment(" " * (_SIGN + _ARROW) + f"{titles[LedgerOrder.NAME]:<{name + wide}}", muted)
+        yield Segment(" " * (_SIGN + _ARROW) + fit(titles[LedgerOrder.NAME], name + wide, ellipsis=""), muted)
         yield Segment(f"{'share':>{_SHARE}}{titles[LedgerOrder.SIZE]:>{_SIZE}}", muted)
         if files:
             yield Segment(f"{titles[LedgerOrder.FILES]:>{files}}", muted)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.widgets import Static
 
+from layerscope.tui.keys import picked
 from layerscope.tui.widgets.filter_bar import FilterBar, FilterInput
+
+
+class PromptInput(FilterInput):
+    """The field, with what Enter and Escape do here."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *picked(("list.choose", "Go", "submit"), ("screen.back", "Cancel", "drop")),
+    ]
 
 
 class Prompt(FilterBar):
@@ -19,5 +31,5 @@ class Prompt(FilterBar):
     def compose(self) -> ComposeResult:
         """Sign, text, what was found."""
         yield Static(self.sign, classes="filter--sign", markup=False)
-        yield FilterInput(placeholder=self.placeholder, compact=True)
+        yield PromptInput(placeholder=self.placeholder, compact=True)
         yield Static("", classes="filter--found", markup=False)

@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from layerscope.tui.look import Look, look_of
-from layerscope.tui.text import escape
+from layerscope.tui.text import crop, escape
 
 RowT = TypeVar("RowT")
 
@@ -30,7 +30,10 @@ class RowState(IntEnum):
 
 
 class RowCanvas(ScrollView, Generic[RowT]):
-    """The drawing half of a line view: finished lines are kept until the rows or the way they look change."""
+    """The drawing half of a line view: finished lines are kept until the rows or the way they look change.
+
+    ``empty_words`` says why there are no rows, and what to do; a subclass or pane sets it before it shows them.
+    """
 
     ALLOW_SELECT = False
     HEADER: ClassVar[bool] = False
@@ -41,6 +44,7 @@ class RowCanvas(ScrollView, Generic[RowT]):
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self.rows = rows
+        self.empty_words = ""
         self._generation = 0
         self._strips: LRUCache[tuple[int, int, int, RowState], Strip] = LRUCache(_STRIPS)
 
@@ -88,7 +92,11 @@ class RowCanvas(ScrollView, Generic[RowT]):
             return _finish(self.draw_header(width), width, base).adjust_cell_length(full_width, base)
         index = y - self.HEADER + self.scroll_offset.y
         if index >= len(self.rows):
-            return Strip.blank(full_width, base)
+            words = crop(self.empty_words, width - 2, ellipsis=self.look.glyphs.ellipsis) if not self.rows else ""
+            if not words or y != self.HEADER + 1:
+                return Strip.blank(full_width, base)
+            said = Segment("  " + words, self.look.style("muted", italic=True))
+            return _finish([said], width, base).adjust_cell_length(full_width, base)
         state = self.row_state(index)
         key = (self._generation, index, width, state)
         strip = self._strips.get(key)

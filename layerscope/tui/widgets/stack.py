@@ -16,7 +16,7 @@ from textual.strip import Strip
 from layerscope.tui.keys import bindings
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.blocks import Block, block_heights
-from layerscope.tui.widgets.block_lines import BRACKET_CELLS, BlockPainter, BlockPlace
+from layerscope.tui.widgets.block_lines import BRACKET_CELLS, BlockPainter, BlockPlace, cells_of_bars
 from layerscope.tui.widgets.cursor import clamp, top_showing
 
 _BLOCKS_FROM = 36
@@ -62,6 +62,7 @@ class LayerStack(ScrollView, can_focus=True):
         self.alone = False
         self._places: list[BlockPlace] = []
         self._laid_out_for = Size(0, 0)
+        self._bar_cells: tuple[int, float] | None = None
 
     # ------------------------------------------------------------------ content
     def show(self, blocks: list[Block], number: int) -> None:
@@ -93,6 +94,7 @@ class LayerStack(ScrollView, can_focus=True):
     # ------------------------------------------------------------------ layout
     def _lay_out(self) -> None:
         self._laid_out_for = self.size
+        self._bar_cells = None
         most = 1 if self.size.width < _BLOCKS_FROM else _GAPS_FROM
         heights = block_heights([block.size for block in self.blocks], self.size.height, most)
         gaps = min(heights, default=0) >= _GAPS_FROM
@@ -130,9 +132,11 @@ class LayerStack(ScrollView, can_focus=True):
         place = self._places[line]
         block = self.blocks[place.index]
         largest = max((known.size or 0 for known in self.blocks), default=0)
-        painter = BlockPainter(
-            look_of(self), width - BRACKET_CELLS, len(self.blocks), largest, self.background_colors[1], self.has_focus
-        )
+        look, room = look_of(self), width - BRACKET_CELLS
+        if self._bar_cells is None or self._bar_cells[0] != room:
+            self._bar_cells = room, cells_of_bars(self.blocks, room, look.glyphs)
+        ground, focused = self.background_colors[1], self.has_focus
+        painter = BlockPainter(look, room, len(self.blocks), largest, ground, focused, self._bar_cells[1])
         outside = place.index != self.cursor if self.alone else place.index < self.cursor
         segments = list(painter.line(block, place, chosen=place.index == self.cursor, outside=outside))
         sign = self._bracket(line, place)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from textual import events
 
-from layerscope.model.change import Change
+from layerscope.analysis.counts import level_counts
 from layerscope.model.container import Container
 from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import Subject
+from layerscope.overlay import MergedView
 from layerscope.services import Session
 from layerscope.services.layer_preview import NewLayer, Place
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.sources.blocks import Block, blocks_of
-from layerscope.tui.sources.change_rows import mark_of_change
 from layerscope.tui.widgets.stack import LayerStack
 
 
@@ -30,18 +28,21 @@ class StackPreview(LayerStack, can_focus=False):
         event.stop()
 
 
-def counts_of(changes: Iterable[Change]) -> LevelCounts:
-    """How many changes a block tells of, by mark."""
-    counts = dict.fromkeys(Mark, 0)
-    for change in changes:
-        counts[mark_of_change(change)] += 1
-    return LevelCounts(
-        added=counts[Mark.ADDED],
-        modified=counts[Mark.MODIFIED],
-        metadata=counts[Mark.COPIED],
-        deleted=counts[Mark.WHITEOUT],
-        opaque=counts[Mark.OPAQUE],
-    )
+def counts_of(session: Session, container: Container) -> LevelCounts:
+    """What the new layer will hold, counted as for any other block: the writable layer's entries over the image's.
+
+    These are not the lines of docker's diff: of a directory that a whiteout or an opaque one hides, that lists every
+    entry as deleted, while the layer has one mark. The init layer is left out, as no image has it.
+
+    Raises:
+        LayerscopeError: the layers can't be read.
+    """
+    subject = Subject(None, container)
+    levels, view = session.levels(subject), session.view(subject)
+    init = {level.number for level in levels if level.role is Role.INIT}
+    if type(view) is MergedView:
+        view = MergedView([level for level in view.levels if level.number not in init])
+    return level_counts(view, levels[-1].number)
 
 
 def marks_of(counts: LevelCounts) -> list[tuple[Mark, int]]:
@@ -56,8 +57,8 @@ def old_blocks(session: Session, container: Container, place: Place) -> list[Blo
     return blocks_of(Subject(None, container), place.levels, readable)
 
 
-def new_block(place: Place, layer: NewLayer | None, title: str) -> Block:
+def new_block(place: Place, counts: LevelCounts | None, layer: NewLayer | None, title: str) -> Block:
     """The layer that would be made; without ``layer`` its size isn't known yet."""
     size, diff_id = (layer.size, layer.diff_id) if layer is not None else (None, None)
     level = Level(place.number, Role.IMAGE, None, diff_id=diff_id, size=size)
-    return Block(level, title, "new", size, counts=counts_of(place.changes))
+    return Block(level, title, "new", size, counts=counts)

@@ -19,6 +19,7 @@ from textual.worker import Worker
 from layerscope.errors import LayerscopeError, UsageError
 from layerscope.model.change import Change
 from layerscope.model.container import Container
+from layerscope.model.level import LevelCounts
 from layerscope.services import Session
 from layerscope.services.layer_preview import (
     Committed,
@@ -36,7 +37,7 @@ from layerscope.tui.screens.dialogs.field import Field
 from layerscope.tui.widgets.change_list import ChangeList
 from layerscope.tui.widgets.layer_sums import LayerSums
 from layerscope.tui.widgets.reading import read_on_thread
-from layerscope.tui.widgets.stack_preview import StackPreview, new_block, old_blocks
+from layerscope.tui.widgets.stack_preview import StackPreview, counts_of, new_block, old_blocks
 
 _TYPING = 0.15
 _MOST_LISTED = 50_000
@@ -58,6 +59,7 @@ class CommitDialog(Dialog[Committed]):
         self.session = session
         self.container = container
         self.place: Place | None = None
+        self.counts: LevelCounts | None = None
         self.made: NewLayer | None = None
         self._preview: Worker[None] | None = None
         self._name_note = ""
@@ -106,6 +108,7 @@ class CommitDialog(Dialog[Committed]):
 
         try:
             self.place = place = await asyncio.to_thread(place_of, self.session, self.container)
+            self.counts = sums.counts = await asyncio.to_thread(counts_of, self.session, self.container)
             self._show_place(place)
             path, identity = self.session.path, self.container.id
             self.made = await read_on_thread(lambda tick: new_layer(path, identity, tick), show_progress)
@@ -117,14 +120,17 @@ class CommitDialog(Dialog[Committed]):
         if self.made.diff_id is None:
             preview.show([block for block in preview.blocks if block.number != place.number], place.number - 1)
         else:
-            preview.replace(new_block(place, self.made, self._layer_title()))
+            preview.replace(new_block(place, self.counts, self.made, self._layer_title()))
 
     def _show_place(self, place: Place) -> None:
         listing = self.query_one(ChangeList)
         listing.levels = place.number
         listing.set_rows([_in_image(change, place.number) for change in place.changes[:_MOST_LISTED]], 0)
         self.query_one(LayerSums).place = place
-        blocks = [new_block(place, None, self._layer_title()), *old_blocks(self.session, self.container, place)]
+        blocks = [
+            new_block(place, self.counts, None, self._layer_title()),
+            *old_blocks(self.session, self.container, place),
+        ]
         self.query_one(StackPreview).show(blocks, place.number)
 
     def _layer_title(self) -> str:
@@ -143,7 +149,8 @@ class CommitDialog(Dialog[Committed]):
         if field is not None and field.id == "name":
             self._check_name(event.value, _TYPING)
         elif field is not None and field.id == "message" and self.place is not None:
-            self.query_one(StackPreview).replace(new_block(self.place, self.made, self._layer_title()))
+            block = new_block(self.place, self.counts, self.made, self._layer_title())
+            self.query_one(StackPreview).replace(block)
 
     @work(exclusive=True, group="name")
     async def _check_name(self, name: str, delay: float) -> None:
