@@ -66,6 +66,23 @@ TARS: dict[str, Sequence[Member]] = {
 }
 
 
+OVER_A_WHITEOUT = frozenset(
+    {
+        "file, whiteout",
+        "link, whiteout",
+        "hard link, whiteout",
+        "folder, whiteout",
+        "folder, whiteout, inside",
+        "whiteout, inside",
+        "inside, whiteout",
+        "zero device, whiteout",
+    }
+)
+"""What no engine takes where whiteouts are devices: one can't be made over an entry, nor an entry over or below one."""
+LOST_IN_TREES = frozenset({"file, whiteout", "inside, whiteout"})
+"""Whose tar nobody can give back from a whole tree: their bytes are gone."""
+
+
 def packed(members: Sequence[Member]) -> bytes:
     """The tar of some members."""
     out = io.BytesIO()

@@ -19,6 +19,8 @@ def unpack(archive: Path, target: Path) -> Path:
     command = ["tar", "-xf", str(archive), "-C", str(target)]
     if os.geteuid() == 0:
         subprocess.run([*command, "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*"], check=True)
+        # What a sparse file takes on disk may still change until it is written there (delayed allocation).
+        subprocess.run(["sync", "-f", str(target)], check=True)
     else:
         # Device nodes other than whiteouts are refused without privilege; the records are what counts then.
         subprocess.run([*command, "--no-same-owner"], check=False, stderr=subprocess.DEVNULL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import tree_facts
+from usage_rows import by_time, container_row, image_row
 
 from layerscope import open_root
 from layerscope.services import Session
@@ -89,36 +89,11 @@ def image_rows(sample: Sample) -> list[tuple[Any, ...]]:
                 inspected[image["Id"]]["Os"],
             )
         )
-    return sorted(sorted(rows), key=lambda row: _nanoseconds(row[9]), reverse=True)
-
-
-def _nanoseconds(moment: str) -> tuple[str, int]:
-    """A key that orders UTC times."""
-    found = re.fullmatch(r"(.{19})(?:\.(\d+))?Z", moment)
-    assert found is not None, moment
-    return found[1], int((found[2] or "0").ljust(9, "0"))
+    return sorted(sorted(rows), key=lambda row: by_time(row[9]), reverse=True)
 
 
 def test_images(sample: Sample) -> None:
-    told = [
-        (
-            usage.image.id,
-            list(usage.image.repo_tags),
-            list(usage.image.repo_digests),
-            usage.image.parent,
-            usage.image.size,
-            usage.shared_size,
-            usage.unique_size,
-            usage.containers,
-            usage.dangling,
-            usage.image.created,
-            list(usage.image.diff_ids),
-            usage.image.architecture,
-            usage.image.os,
-        )
-        for usage in sample.session.images()
-    ]
-    assert told == image_rows(sample)
+    assert [image_row(usage) for usage in sample.session.images()] == image_rows(sample)
 
 
 def test_images_as_json(sample: Sample) -> None:
@@ -185,23 +160,7 @@ def container_rows(sample: Sample) -> list[tuple[Any, ...]]:
 
 
 def test_ps(sample: Sample) -> None:
-    told = [
-        (
-            usage.container.id,
-            usage.container.name,
-            usage.container.image,
-            usage.container.image_id,
-            usage.container.command,
-            usage.container.state,
-            usage.container.exit_code,
-            usage.container.created,
-            usage.size_rw,
-            usage.size_root_fs,
-            dict(usage.container.labels),
-        )
-        for usage in sample.session.containers()
-    ]
-    assert told == container_rows(sample)
+    assert [container_row(usage) for usage in sample.session.containers()] == container_rows(sample)
     assert not any(usage.container.unclean for usage in sample.session.containers())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat as modes
 
-from layerscope.overlay.view import MergedView
+from layerscope.overlay.view import MergedView, stat_all
 
 Inode = tuple[int, int, int]
 """What ``MergedView.file_key`` tells."""
@@ -33,9 +33,16 @@ class HardLinks:
 def first_names(view: MergedView) -> dict[Inode, str]:
     """The first name of every inode with more than one link, over the whole view."""
     found: dict[Inode, str] = {}
-    for directory, listed in view.walk():
-        for name, part, _, stat in listed:
-            if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode):
+    pending = [view.root]
+    while pending:
+        directory = pending.pop()
+        for name, part, kind, stat in stat_all(directory):
+            if kind == "d":
+                try:
+                    pending.append(directory.child(name))
+                except OSError:
+                    continue
+            elif stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode):
                 _keep_first(found, view.file_key(part.level, stat), directory.path_of(name))
     return found
 

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterable
 
 from layerscope.hostfs.directory import Directory
-
-_NONE = {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTSUP}
+from layerscope.hostfs.xattr import ABSENT
 
 
 def names_with_xattrs(directory: Directory, names: Iterable[str]) -> frozenset[str]:
@@ -30,6 +29,6 @@ def names_with_xattrs(directory: Directory, names: Iterable[str]) -> frozenset[s
                 if list_names(folder + name, follow_symlinks=False):
                     found.append(name)
             except OSError as error:
-                if error.errno not in _NONE:
+                if error.errno not in ABSENT:
                     found.append(name)
     return frozenset(found)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from layerscope.errors import CorruptError
+from layerscope.hostfs import xattr
 from layerscope.hostfs.descriptors import POOL
 from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_file_name
@@ -32,7 +33,6 @@ _DIRECTORY = _PATH_ONLY | os.O_DIRECTORY
 _ONE_READ = 1 << 16
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _HAS_PROC = os.path.isdir("/proc/self/fd")
-_NO_XATTR = {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTSUP}
 
 
 def _open_for_reading(path: str, flags: int, dir_fd: int | None = None) -> int:
@@ -44,17 +44,6 @@ def _open_for_reading(path: str, flags: int, dir_fd: int | None = None) -> int:
         if not _NOATIME:
             raise
         return os.open(path, flags, dir_fd=dir_fd)
-
-
-def _xattr(entry: str | int, key: str, *, follow: bool = True) -> bytes | None:
-    try:
-        return os.getxattr(entry, key, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno in _NO_XATTR:
-            return None
-        raise
-    except AttributeError:  # pragma: no cover - macOS has no os.getxattr
-        return None
 
 
 def _check(name: str) -> None:
@@ -332,7 +321,7 @@ class Directory:
         if name:
             _check(name)
         with self.held() as fd:
-            return _xattr(f"/proc/self/fd/{fd}/{name}", key, follow=not name)
+            return xattr.value_of(f"/proc/self/fd/{fd}/{name}", key, follow=not name)
 
     def xattr_names(self, name: str = "") -> frozenset[str]:
         """The names of all extended attributes of an entry ("" = this directory) that this user can see."""
@@ -340,13 +329,7 @@ class Directory:
             _check(name)
         fd = self._acquire()
         try:
-            return frozenset(os.listxattr(f"/proc/self/fd/{fd}/{name}", follow_symlinks=not name))
-        except OSError as error:
-            if error.errno in _NO_XATTR:
-                return frozenset()
-            raise
-        except AttributeError:  # pragma: no cover - macOS has no os.listxattr
-            return frozenset()
+            return frozenset(xattr.keys_of(f"/proc/self/fd/{fd}/{name}", follow=not name))
         finally:
             self._release()
 
@@ -355,21 +338,7 @@ class Directory:
         if name:
             _check(name)
         with self.held() as fd:
-            path = f"/proc/self/fd/{fd}/{name}"
-            values: dict[str, bytes] = {}
-            try:
-                for key in os.listxattr(path, follow_symlinks=not name):
-                    try:
-                        values[key] = os.getxattr(path, key, follow_symlinks=not name)
-                    except OSError as error:
-                        if error.errno not in _NO_XATTR:
-                            raise
-            except OSError as error:
-                if error.errno not in _NO_XATTR:
-                    raise
-            except AttributeError:  # pragma: no cover - macOS has no os.listxattr
-                pass
-            return values
+            return xattr.values_of(f"/proc/self/fd/{fd}/{name}", follow=not name)
 
 
 class _OtherRoot(Directory):

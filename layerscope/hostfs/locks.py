@@ -45,14 +45,11 @@ def held_locks() -> list[Lock] | None:
         return None
 
 
-def lock_on(stat: os.stat_result, locks: list[Lock], exact_device: bool = True) -> Lock | None:
-    """The exclusive flock on the file of ``stat``, if one is held.
-
-    With ``exact_device`` false (btrfs, overlay) the inode alone is compared, which may meet another file.
-    """
+def lock_on(stat: os.stat_result, locks: list[Lock]) -> Lock | None:
+    """The exclusive flock on the file of ``stat``, if one is held."""
     major, minor = os.major(stat.st_dev), os.minor(stat.st_dev)
     for lock in locks:
-        same_device = (lock.major, lock.minor) == (major, minor) or not exact_device
-        if lock.type == "FLOCK" and lock.access == "WRITE" and lock.inode == stat.st_ino and same_device:
+        same_file = (lock.major, lock.minor, lock.inode) == (major, minor, stat.st_ino)
+        if lock.type == "FLOCK" and lock.access == "WRITE" and same_file:
             return lock
     return None

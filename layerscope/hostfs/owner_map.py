@@ -46,9 +46,9 @@ class OwnerMap(Struct, frozen=True):
     groups: Ranges
 
     @classmethod
-    def remapped(cls, first_user: int, first_group: int, count: int = USUAL_COUNT) -> Self:
-        """``count`` owners from ``first_user`` and ``first_group`` on are 0 and up inside."""
-        return cls((OwnerRange(0, first_user, count),), (OwnerRange(0, first_group, count),))
+    def remapped(cls, first_user: int, first_group: int) -> Self:
+        """As many owners as usual from ``first_user`` and ``first_group`` on are 0 and up inside."""
+        return cls((OwnerRange(0, first_user, USUAL_COUNT),), (OwnerRange(0, first_group, USUAL_COUNT),))
 
     def inside(self, stat: os.stat_result) -> os.stat_result:
         """``stat`` with the owner and group that a container sees."""

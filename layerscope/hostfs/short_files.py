@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from layerscope.hostfs.directory import Directory
+from layerscope.hostfs.xattr import ABSENT
 
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _HAS_PROC = os.path.isdir("/proc/self/fd")
-_NO_XATTR = {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTSUP}
 
 
 class Look(NamedTuple):
@@ -94,6 +94,6 @@ def _xattr(fd: int, key: str) -> bytes | None:
         # Hardly a file has one, and to be told so by an error takes longer.
         return os.getxattr(fd, key) if key in os.listxattr(fd) else None
     except OSError as error:
-        if error.errno not in _NO_XATTR:
+        if error.errno not in ABSENT:
             raise
         return None

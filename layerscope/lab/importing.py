@@ -62,7 +62,7 @@ def import_image(
     with Transaction(root.disk, f"cannot import {shown}") as transaction:
         layer = LayerMaker(root, transaction, rules_of(maker.engine)).make(tar, None)
         made = imported_config(config, layer.unpacked.diff_id, maker)
-        stage_image(transaction, made.id, made.data, None, False)
+        stage_image(transaction, made.id, made.data, None, built=False)
         stage_tags(root, transaction, {name: made.id} if name else {})
         transaction.publish()
     return made.id, layer.unpacked.problems
@@ -118,7 +118,7 @@ class _Loader:
             known = image.parent
             if known is not None and not self._is_there(known):
                 known = None
-            stage_image(self._transaction, image.id, image.config, known, False)
+            stage_image(self._transaction, image.id, image.config, known, built=False)
             self._staged.add(image.id)
         return problems
 

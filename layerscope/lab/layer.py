@@ -167,14 +167,14 @@ class LayerMaker:
         if known is not None:
             remove_layer_directory(disk, cache_id)
             disk.remove_tree(record)
-            return NewLayer(chain, known, unpacked, False)
+            return NewLayer(chain, known, unpacked, is_new=False)
         texts = {"diff": unpacked.diff_id, "size": str(unpacked.size), "cache-id": cache_id, "parent": parent or ""}
         for name, text in texts.items():
             if text:
                 disk.write(f"{record}/{name}", text.encode(), 0o644)
         self._transaction.stage_directory(record, f"{LAYERS}/{hex_of(chain)}")
         self._made[chain] = cache_id
-        return NewLayer(chain, cache_id, unpacked, True)
+        return NewLayer(chain, cache_id, unpacked, is_new=True)
 
     def _unpack(self, tar: BinaryIO | LayerTar, cache_id: CacheID, record: str) -> Unpacked:
         disk, rules = self._transaction.disk, self._rules

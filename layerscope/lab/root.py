@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from layerscope.errors import CommitError, RootError, UnsupportedError
 from layerscope.formats.escape import escape
 from layerscope.hostfs import Directory
@@ -102,7 +104,7 @@ class LabRoot:
         if self._abilities is None:
             if self.overrides:
                 found = abilities_in(self.path, "user")
-                self._abilities = Abilities(found.prefix, found.whiteouts, False, found.devices, found.user_xattrs)
+                self._abilities = replace(found, owners=False)
             else:
                 self._abilities = ROOT
         return self._abilities

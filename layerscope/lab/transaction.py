@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from layerscope.errors import CommitError, LayerscopeError
 from layerscope.formats.escape import escape
@@ -24,6 +25,14 @@ OWN_PREFIX = "write-set-layerscope-"
 JOURNAL = "journal"
 
 Kind = Literal["layer", "container", "volume"]
+
+
+class _Rename(NamedTuple):
+    """One step of the end: ``source`` becomes ``target``, which must not exist unless it is replaced."""
+
+    source: str
+    target: str
+    replaces: bool
 
 
 class Transaction:
@@ -38,7 +47,7 @@ class Transaction:
         self.disk = disk
         self.doing = doing
         self.folder = f"{UNFINISHED}/{OWN_PREFIX}{secrets.randbelow(10**12)}"
-        self._renames: list[tuple[str, str, bool]] = []
+        self._renames: list[_Rename] = []
         self._undo: list[Callable[[], None]] = []
         self._published = False
 
@@ -86,27 +95,24 @@ class Transaction:
         """``data`` is to be the file ``path``, new or in the place of the old one."""
         aside = self.disk.write_aside(path, data, mode)
         self.on_failure(lambda: self.disk.remove_file(aside))
-        self._renames.append((aside, path, True))
+        self._renames.append(_Rename(aside, path, replaces=True))
 
     def stage_directory(self, source: str, target: str) -> None:
         """The whole directory ``source`` is to be ``target``, which must not exist; one of them is in the folder."""
-        self._renames.append((source, target, False))
+        self._renames.append(_Rename(source, target, replaces=False))
 
     # ------------------------------------------------------------------ in place
     def publish(self) -> None:
         """Put everything in place, in the order in which it was staged."""
         self.disk.sync()
-        for source, target, replace in self._renames:
-            is_new = not replace or not self.disk.exists(target)
-            self.disk.rename(source, target, replace=replace)
+        for step in self._renames:
+            is_new = not step.replaces or not self.disk.exists(step.target)
+            self.disk.rename(step.source, step.target, replace=step.replaces)
             if is_new:
-                self.on_failure(self._return(target, source))
-        for folder in dict.fromkeys(split(target)[0] for _, target, _ in self._renames):
+                self.on_failure(partial(self.disk.rename, step.target, step.source))
+        for folder in dict.fromkeys(split(step.target)[0] for step in self._renames):
             self.disk.sync_directory(folder)
         self._published = True
-
-    def _return(self, target: str, source: str) -> Callable[[], None]:
-        return lambda: self.disk.rename(target, source)
 
     def _take_back(self) -> None:
         for undo in reversed(self._undo):

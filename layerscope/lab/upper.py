@@ -34,6 +34,7 @@ from layerscope.formats.engine_rules import EngineRules
 from layerscope.formats.escape import escape
 from layerscope.formats.gotar import Member
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry, parse_override
+from layerscope.formats.tar_types import TYPE_OF_MODE
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect
 from layerscope.hostfs import Directory
 from layerscope.hostfs.short_files import Look, look
@@ -53,14 +54,6 @@ _SHORT = 60_000
 _AT_ONCE = 32
 """Entries of a directory that are looked at together."""
 _WHITEOUT_PREFIX = NAME_PREFIX.encode()
-_TYPES = {
-    modes.S_IFREG: b"0",
-    modes.S_IFLNK: b"2",
-    modes.S_IFCHR: b"3",
-    modes.S_IFBLK: b"4",
-    modes.S_IFDIR: b"5",
-    modes.S_IFIFO: b"6",
-}
 
 
 class CommitRules(Struct, frozen=True):
@@ -221,7 +214,7 @@ class Upper:
         xattrs = self._kept_xattrs(directory, path, name, directory.xattr(_CAPABILITY, name))
         target = os.fsencode(directory.readlink(name)) if kind == modes.S_IFLNK else b""
         member = self._member(
-            whole, _TYPES[kind], mode, meant, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
+            whole, TYPE_OF_MODE[kind], mode, meant, stat, size=size, linkname=target, xattrs=xattrs, kind=kind
         )
         return (Packable(member, path, size or len(target), (directory, name) if size else None),)
 

@@ -10,21 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID
-
-_TYPE_OF_MODE = {
-    modes.S_IFREG: "file",
-    modes.S_IFDIR: "dir",
-    modes.S_IFLNK: "symlink",
-    modes.S_IFCHR: "char",
-    modes.S_IFBLK: "block",
-    modes.S_IFIFO: "fifo",
-    modes.S_IFSOCK: "socket",
-}
-
-
-def file_type(mode: int) -> str:
-    """``file dir symlink char block fifo socket``, from the type bits of a mode."""
-    return _TYPE_OF_MODE.get(modes.S_IFMT(mode), "file")
+from layerscope.model.file_type import file_type as file_type
 
 
 class EntryState(StrEnum):

@@ -47,7 +47,7 @@ class ComparedPart(Part):
         unchanged: set[str],
     ) -> None:
         """``unchanged`` gathers the paths of directories of this level in which nothing differs, however deep."""
-        super().__init__(level, layer_of(own), own.path, UNMARKED, False)
+        super().__init__(level, layer_of(own), own.path, UNMARKED, bottom=False)
         del self.bottom
         self.own = own
         self._find_below = find_below

@@ -229,7 +229,7 @@ class Overlay:
             raise failure(errno.EPERM, path)
         target = namespace.free_name(self._writer, path)
         if modes.S_ISCHR(mode) and not device:
-            self._writer.upper  # noqa: B018 - a read-only overlay says so first
+            self._writer.demand_upper()
             raise failure(errno.EPERM, path)
         self._operations.mknod(target, path, mode, device)
 

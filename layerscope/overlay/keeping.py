@@ -307,7 +307,7 @@ class Keeping(Operations):
             self._remember({new: self._side[old]})
 
     def rename(self, source: str, destination: str, flags: int) -> None:
-        """As :func:`layerscope.overlay.namespace.rename`."""
+        """As :func:`layerscope.overlay.rename.rename`."""
         super().rename(source, destination, flags)
         if not self._side:
             return

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from layerscope.overlay import attributes, namespace
 from layerscope.overlay.part import Part
+from layerscope.overlay.rename import rename
 from layerscope.overlay.target import Target
 from layerscope.overlay.writer import Writer
 
@@ -78,5 +79,5 @@ class Operations:
         namespace.link(self._writer, source, destination)
 
     def rename(self, source: str, destination: str, flags: int) -> None:
-        """As :func:`layerscope.overlay.namespace.rename`."""
-        namespace.rename(self._writer, source, destination, flags)
+        """As :func:`layerscope.overlay.rename.rename`."""
+        rename(self._writer, source, destination, flags)

@@ -22,7 +22,7 @@ def demand_new_name(writer: Writer, directory: MergedDirectory, path: str) -> No
     Raises:
         OSError: EPERM; EROFS for a read-only overlay.
     """
-    writer.upper  # noqa: B018 - a read-only overlay says so first
+    writer.demand_upper()
     if _flags(writer, directory.parts[0], "") & IMMUTABLE:
         raise failure(errno.EPERM, path)
 
@@ -44,7 +44,7 @@ def demand_change(writer: Writer, target: Target, path: str, *, append: bool = F
     Raises:
         OSError: EPERM; EROFS for a read-only overlay.
     """
-    writer.upper  # noqa: B018 - a read-only overlay says so first
+    writer.demand_upper()
     if _target_flags(writer, target) & (IMMUTABLE if append else IMMUTABLE | APPEND):
         raise failure(errno.EPERM, path)
 

@@ -1,23 +1,23 @@
-"""What the level that serves an entry did to it, and what is hidden beside it.
+"""The entries of a merged directory with the level that each comes from, and what is hidden beside them.
 
-The entries of a merged directory become :class:`~layerscope.model.entry.Entry` values here: with the level they come
-from, the copy that they replace, and whether content or only metadata differs from it.
+They become :class:`~layerscope.model.entry.Entry` values here; what the level did to an entry is told by
+:mod:`layerscope.overlay.entry_state`.
 """
 
 from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
 
 from layerscope.model.entry import Entry, EntryState
-from layerscope.model.tree import ContentsAbsent, KnowsContent, LayerDirectory
+from layerscope.overlay.entry_state import directory_state, link_target, own_xattrs, state_of
 from layerscope.overlay.merged import Covered, MergedDirectory
 from layerscope.overlay.part import Part
 from layerscope.overlay.view import MergedView, stats_of
 
-_CHUNK = 1 << 18
+_AT_ONCE = 2048
 
 
 def entries(
@@ -32,7 +32,30 @@ def entries(
             state is None (unknown) unless size or times already tell. None: always read.
         xattrs: Also all extended attributes of each entry.
     """
-    return sorted(stream_entries(directory, hidden, compare_bytes, xattrs), key=_by_name)
+    return list(ordered_entries(directory, hidden, compare_bytes, xattrs))
+
+
+def ordered_entries(
+    directory: MergedDirectory, hidden: bool = False, compare_bytes: int | None = None, xattrs: bool = False
+) -> Iterator[Entry]:
+    """As :func:`entries`, one by one; a directory costs its names in memory, and what is hidden in it."""
+    parts = {name: part for name, part, _ in directory.attributed()}
+    ordered = _in_order(directory, parts, compare_bytes, xattrs)
+    if not hidden:
+        return ordered
+    return merge(ordered, sorted(_hidden(directory, xattrs), key=_by_name), key=_by_name)
+
+
+def _in_order(
+    directory: MergedDirectory, parts: Mapping[str, Part], compare_bytes: int | None, xattrs: bool
+) -> Iterator[Entry]:
+    names = sorted(parts, key=os.fsencode)
+    for first in range(0, len(names), _AT_ONCE):
+        groups: dict[int, tuple[Part, list[str]]] = {}
+        for name in names[first : first + _AT_ONCE]:
+            groups.setdefault(id(parts[name]), (parts[name], []))[1].append(name)
+        found = [_served(directory, part, some, compare_bytes, xattrs) for part, some in groups.values()]
+        yield from found[0] if len(found) == 1 else merge(*found, key=_by_name)
 
 
 def stream_entries(
@@ -55,16 +78,19 @@ def _by_name(entry: Entry) -> tuple[bytes, int]:
     return os.fsencode(entry.name), -entry.level
 
 
-def own_entries(directory: MergedDirectory, compare_bytes: int | None = None) -> list[Entry]:
+def own_entries(directory: MergedDirectory) -> list[Entry]:
     """What the topmost level of a merged directory itself holds there, whiteouts included, sorted as :func:`entries`.
 
     Reads that level's directory only; names are looked up one by one in the levels below.
     """
-    return sorted(stream_own_entries(directory, compare_bytes), key=_by_name)
+    return sorted(stream_own_entries(directory), key=_by_name)
 
 
 def stream_own_entries(directory: MergedDirectory, compare_bytes: int | None = None) -> Iterator[Entry]:
-    """As :func:`own_entries`, one by one, in no order but that whiteouts come last."""
+    """As :func:`own_entries`, one by one, in no order but that whiteouts come last.
+
+    ``compare_bytes``: as of :func:`entries`.
+    """
     if not directory.parts:
         return
     top = directory.parts[0]
@@ -78,9 +104,9 @@ def stream_own_entries(directory: MergedDirectory, compare_bytes: int | None = N
             yield from _covered_entry(directory, top, name, top.level, False, EntryState.WHITEOUT)
 
 
-def entry_at(view: MergedView, path: str, follow: bool = False) -> Entry:
-    """The entry at ``path`` of a view, with its state. Raises as ``MergedView.place``."""
-    place = view.place(path, follow)
+def entry_at(view: MergedView, path: str) -> Entry:
+    """The entry at ``path`` of a view with its state; a last symlink is the entry. Raises as ``MergedView.place``."""
+    place = view.place(path)
     return describe(place.directory, place.name) if place.name else describe_directory(place.directory)
 
 
@@ -94,18 +120,18 @@ def _served(
     for name, stat in stats_of(server.directory, names):
         if stat is None or server.is_ghost(name, stat):
             continue
-        target = _target(server, name) if modes.S_ISLNK(stat.st_mode) else None
+        target = link_target(server, name) if modes.S_ISLNK(stat.st_mode) else None
         state: EntryState | None = plain
         level_below = None
         if lower or (not part.bottom and modes.S_ISDIR(stat.st_mode)):
-            state, level_below = _state(directory, part, name, stat, lower, plain, compare_bytes)
+            state, level_below = state_of(directory, part, name, stat, lower, plain, compare_bytes)
         attributes = _xattrs(server, name) if xattrs else None
         yield Entry(
             prefix + name, name, stat, part.level, state, level_below=level_below, target=target, xattrs=attributes
         )
 
 
-def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = None, xattrs: bool = False) -> Entry:
+def describe(directory: MergedDirectory, name: str, *, xattrs: bool = False) -> Entry:
     """One visible entry of a directory, with its state; reads no whole directory.
 
     Raises:
@@ -117,8 +143,8 @@ def describe(directory: MergedDirectory, name: str, compare_bytes: int | None = 
     part, server = found.part, directory.server(found.part)
     stat = server.directory.stat(name)
     plain = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
-    state, below = _state(directory, part, name, stat, _parts_below(directory, part), plain, compare_bytes)
-    target = _target(server, name) if modes.S_ISLNK(stat.st_mode) else None
+    state, below = state_of(directory, part, name, stat, _parts_below(directory, part), plain)
+    target = link_target(server, name) if modes.S_ISLNK(stat.st_mode) else None
     attributes = _xattrs(server, name) if xattrs else None
     return Entry(
         directory.path_of(name), name, stat, part.level, state, level_below=below, target=target, xattrs=attributes
@@ -134,7 +160,7 @@ def describe_directory(directory: MergedDirectory) -> Entry:
     top = parts[0]
     stat = directory.stat()
     plain = EntryState.PLAIN if top.level == directory.view.base else EntryState.ADDED
-    state, below = _directory_state(parts, stat, plain)
+    state, below = directory_state(parts, stat, plain)
     name = directory.path.rpartition("/")[2]
     hidden_by = directory.covered[0].hidden_by if not directory.parts else None
     return Entry(
@@ -142,149 +168,8 @@ def describe_directory(directory: MergedDirectory) -> Entry:
     )
 
 
-# ---------------------------------------------------------------------- states
 def _parts_below(directory: MergedDirectory, part: Part) -> Sequence[Part]:
     return directory.parts[directory.parts.index(part) + 1 :]
-
-
-def _target(part: Part, name: str) -> str | None:
-    try:
-        return part.directory.readlink(name)
-    except OSError:
-        return None
-
-
-def _state(
-    directory: MergedDirectory,
-    part: Part,
-    name: str,
-    stat: os.stat_result,
-    lower: Sequence[Part],
-    plain: EntryState,
-    compare_bytes: int | None,
-) -> tuple[EntryState | None, int | None]:
-    """The state of an entry, and the level of the copy that it replaces."""
-    if modes.S_ISDIR(stat.st_mode) and not part.bottom:
-        try:
-            child = directory.child(name)
-        except OSError:  # a redirect that the kernel refuses: the entry is still told
-            return plain, None
-        copies = child.copies
-        if copies[0].level < part.level:  # only what is in it has changed
-            return EntryState.UNCHANGED, copies[0].level
-        if len(copies) > 1 or copies[0].is_opaque:
-            return _directory_state(copies, stat, plain)
-    if not part.may_replace(name):
-        return plain, None
-    for below in lower:
-        kind = below.touches(name)
-        if kind is None:
-            continue
-        if kind == "w":
-            return plain, None
-        if kind == "d" and modes.S_ISDIR(stat.st_mode):
-            return _directory_state([part.enter(name), below.enter(name)], stat, plain)
-        below_stat = below.directory.stat(name)
-        if modes.S_IFMT(below_stat.st_mode) != modes.S_IFMT(stat.st_mode):
-            return EntryState.MODIFIED, below.level
-        return _file_state(directory, (part, name, stat), (below, name, below_stat), compare_bytes), below.level
-    return plain, None
-
-
-def _directory_state(parts: Sequence[Part], stat: os.stat_result, plain: EntryState) -> tuple[EntryState, int | None]:
-    if parts[0].is_opaque:
-        return EntryState.OPAQUE, None
-    if len(parts) < 2:
-        return plain, None
-    below = parts[1]
-    same = not different_owner_or_mode(stat, below.directory.stat_self()) and own_xattrs(parts[0]) == own_xattrs(below)
-    return (EntryState.UNCHANGED if same else EntryState.METADATA), below.level
-
-
-def _file_state(
-    directory: MergedDirectory,
-    above: tuple[Part, str, os.stat_result],
-    below: tuple[Part, str, os.stat_result],
-    compare_bytes: int | None,
-) -> EntryState | None:
-    """What a copy of the same type did to the one below it."""
-    (part, name, stat), (below_part, below_name, below_stat) = above, below
-    if (stat.st_dev, stat.st_ino) == (below_stat.st_dev, below_stat.st_ino):
-        return EntryState.UNCHANGED
-    if content_differs_by_stat(stat, below_stat):
-        return EntryState.MODIFIED
-    if modes.S_ISLNK(stat.st_mode):
-        if _target(part, name) != _target(below_part, below_name):
-            return EntryState.MODIFIED
-    elif modes.S_ISREG(stat.st_mode) and stat.st_size:
-        if compare_bytes is not None and stat.st_size > compare_bytes:
-            if stat.st_mtime_ns != below_stat.st_mtime_ns:
-                return None
-        else:
-            same = same_bytes(directory, part, name, below_part, below_name)
-            if not same:
-                return None if same is None else EntryState.MODIFIED
-    if different_owner_or_mode(stat, below_stat) or stat.st_mtime_ns != below_stat.st_mtime_ns:
-        return EntryState.METADATA
-    if own_xattrs(part, name) != own_xattrs(below_part, below_name):
-        return EntryState.METADATA
-    return EntryState.UNCHANGED
-
-
-def different_owner_or_mode(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether mode (with the type), owner or group differ."""
-    return (one.st_mode, one.st_uid, one.st_gid) != (other.st_mode, other.st_uid, other.st_gid)
-
-
-def content_differs_by_stat(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether ``lstat`` alone shows other content: type, device number, or the size of a file or symlink."""
-    if modes.S_IFMT(one.st_mode) != modes.S_IFMT(other.st_mode):
-        return True
-    if modes.S_ISREG(one.st_mode) or modes.S_ISLNK(one.st_mode):
-        return one.st_size != other.st_size
-    if modes.S_ISCHR(one.st_mode) or modes.S_ISBLK(one.st_mode):
-        return one.st_rdev != other.st_rdev
-    return False
-
-
-def own_xattrs(part: Part, name: str = "") -> dict[str, bytes]:
-    """The extended attributes that belong to the file, not to the overlay. No entry's absence is told from no right."""
-    dialect = part.dialect
-    return {key: value for key, value in part.directory.xattrs(name).items() if not dialect.is_own(key)}
-
-
-def same_bytes(directory: MergedDirectory, part: Part, name: str, below: Part, below_name: str) -> bool | None:
-    """Whether the view's file and the copy below hold the same bytes.
-
-    A copy that can't be read counts as different; None: there are no bytes to be read, nor checksums of both.
-    """
-    try:
-        data, source = directory.data_of(part, name)
-        if data is below and source == below_name:
-            return True
-        with data.directory.open(source) as one, below.directory.open(below_name) as other:
-            return same_stream(one, other)
-    except ContentsAbsent:
-        return _same_keys(part.directory, name, below.directory, below_name)
-    except OSError:
-        return False
-
-
-def _same_keys(one: LayerDirectory, name: str, other: LayerDirectory, other_name: str) -> bool | None:
-    if not isinstance(one, KnowsContent) or not isinstance(other, KnowsContent):
-        return None
-    left, right = one.content_key(name), other.content_key(other_name)
-    return None if left is None or right is None else left == right
-
-
-def same_stream(one: BinaryIO, other: BinaryIO) -> bool:
-    """Whether two files hold the same bytes to their ends."""
-    while True:
-        left, right = one.read(_CHUNK), other.read(_CHUNK)
-        if left != right:
-            return False
-        if not left:
-            return True
 
 
 # ---------------------------------------------------------------------- what is hidden
@@ -326,7 +211,7 @@ def _covered_entry(
         return
     if state is None:
         state = EntryState.PLAIN if part.level == directory.view.base else EntryState.ADDED
-    target = _target(part, name) if modes.S_ISLNK(stat.st_mode) else None
+    target = link_target(part, name) if modes.S_ISLNK(stat.st_mode) else None
     yield Entry(
         directory.path_of(name),
         name,

@@ -84,7 +84,9 @@ class MergedView:
                 break
         self.root_parts = tuple(parts)
         self.data_parts = tuple(
-            Part(level.number, level.top, "", level.dialect, True) for level in reversed(self.levels) if level.data_only
+            Part(level.number, level.top, "", level.dialect, bottom=True)
+            for level in reversed(self.levels)
+            if level.data_only
         )
 
     @property

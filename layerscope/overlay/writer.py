@@ -73,6 +73,15 @@ class Writer:
             raise failure(errno.EROFS, "")
         return self._upper
 
+    def demand_upper(self) -> None:
+        """Refuse a change of a read-only overlay, which the kernel does before it looks a name up.
+
+        Raises:
+            OSError: EROFS.
+        """
+        if self._upper is None:
+            raise failure(errno.EROFS, "")
+
     def locate(self, path: str, follow: bool) -> Target:
         """Resolve a path in a view of now."""
         return locate(self.view(), path, follow)

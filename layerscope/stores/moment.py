@@ -16,6 +16,11 @@ def nanoseconds(text: str | None) -> int | None:
     return _ZERO_NANOSECONDS if text == _ZERO else parse_rfc3339(text)
 
 
+def sound_time(text: str | None) -> str | None:
+    """``text`` if it is a time, else None."""
+    return text if nanoseconds(text) is not None else None
+
+
 def is_never(text: str | None) -> bool:
     """Whether ``text`` is missing, or the zero time that stands for "this has not happened"."""
     return not text or text == _ZERO

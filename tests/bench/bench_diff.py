@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "live"))
-from engine import Engine, docker_client, minimal_tar, missing
+from engine import Engine, docker_client, minimal_tar, missing, started
 
 pytestmark = [
     pytest.mark.bench,
@@ -44,12 +44,8 @@ done
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """An engine of our own."""
-    made = Engine()
-    try:
-        made.start()
+    with started() as made:
         yield made
-    finally:
-        made.remove()
 
 
 def make_image(engine: Engine, folders: int) -> str:

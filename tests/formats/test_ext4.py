@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from file_system_witness import Told, readers
+from memory_device import MemoryDevice
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.block_device import MemoryDevice
 from layerscope.formats.ext4 import FileSystem, is_ext4
 from layerscope.formats.inode_tree import InodeDirectory
 from layerscope.model.tree import LayerDirectory

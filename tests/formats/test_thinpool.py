@@ -10,14 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from memory_device import MemoryDevice
 from thin_samples import DATA, ENGINES, dump_path, metadata, read_dump
+from thin_space_map import recorded_counts, wrong_counts
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.block_device import MemoryDevice
 from layerscope.formats.crc32c import crc32c
 from layerscope.formats.thinpool import BlockMap, DumpedPool, MetadataPool, Pool, Run, ThinBlocks, open_pool
 from layerscope.formats.thinpool.btree import Damage
-from layerscope.formats.thinpool.space_map import recorded_counts, wrong_counts
 
 SAMPLES = (*ENGINES, "seed-figure")
 _BLOCK = 4096

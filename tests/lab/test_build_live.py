@@ -230,6 +230,25 @@ def base_tar() -> bytes:
     return tar.bytes()
 
 
+def tar_over_others() -> bytes:
+    """A tar to be unpacked over files of other kinds, and through links."""
+    tar = Tar()
+    tar.add("tree", b"a file by now\n")
+    tar.folder("data/old", mode=0o2711, uid=5)
+    tar.folder("./bin/", mode=0o700)
+    tar.add("data/old/first", b"first", mode=0o4755)
+    tar.add("/data/again", kind=tarfile.LNKTYPE, linkname="data/old/first", mode=0o4755)
+    tar.add("deep/er/file", b"deep", xattrs={"security.capability": CAPABILITY.decode("latin-1")})
+    tar.link("out", "../../../etc/passwd")
+    tar.link("folder", "data/old")
+    tar.add("folder/through", b"through a link", mtime=TIME)
+    tar.add("pipe", kind=tarfile.FIFOTYPE, mode=0o600)
+    tar.add("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)
+    tar.folder("late", mtime=TIME)
+    tar.add("late/inner", b"inner", mtime=TIME + 0.75)
+    return tar.bytes()
+
+
 def make_context(path: Path) -> None:
     """Files of every kind, their times in the past."""
     for folder in ("tree/inner", "tree/empty", "links", "out/deep", "kept"):
@@ -283,21 +302,7 @@ def make_context(path: Path) -> None:
                 )
                 facts.linkname = "file" if kind == tarfile.SYMTYPE else ""
                 archive.addfile(facts, io.BytesIO(data))
-    over = Tar()
-    over.add("tree", b"a file by now\n")
-    over.folder("data/old", mode=0o2711, uid=5)
-    over.folder("./bin/", mode=0o700)
-    over.add("data/old/first", b"first", mode=0o4755)
-    over.add("/data/again", kind=tarfile.LNKTYPE, linkname="data/old/first", mode=0o4755)
-    over.add("deep/er/file", b"deep", xattrs={"security.capability": CAPABILITY.decode("latin-1")})
-    over.link("out", "../../../etc/passwd")
-    over.link("folder", "data/old")
-    over.add("folder/through", b"through a link", mtime=TIME)
-    over.add("pipe", kind=tarfile.FIFOTYPE, mode=0o600)
-    over.add("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)
-    over.folder("late", mtime=TIME)
-    over.add("late/inner", b"inner", mtime=TIME + 0.75)
-    (path / "over.tar").write_bytes(over.bytes())
+    (path / "over.tar").write_bytes(tar_over_others())
     (path / ".dockerignore").write_text("# left out\n*.tmp\n**/left\nout/**\n!out/deep/*.md\ntree/inner/caps\n/skip*\n")
     for name, text in DOCKERFILES.items():
         (path / f"Dockerfile.{name}").write_text(text)
@@ -373,21 +378,7 @@ def patterned(context: Path, path: Path, rules: str) -> Path:
     """A copy of the context with other rules, all of which is copied into an image."""
     if not path.exists():
         shutil.copytree(context, path, symlinks=True, ignore=shutil.ignore_patterns("Dockerfile*", "pipe"))
-    over = Tar()
-    over.add("tree", b"a file by now\n")
-    over.folder("data/old", mode=0o2711, uid=5)
-    over.folder("./bin/", mode=0o700)
-    over.add("data/old/first", b"first", mode=0o4755)
-    over.add("/data/again", kind=tarfile.LNKTYPE, linkname="data/old/first", mode=0o4755)
-    over.add("deep/er/file", b"deep", xattrs={"security.capability": CAPABILITY.decode("latin-1")})
-    over.link("out", "../../../etc/passwd")
-    over.link("folder", "data/old")
-    over.add("folder/through", b"through a link", mtime=TIME)
-    over.add("pipe", kind=tarfile.FIFOTYPE, mode=0o600)
-    over.add("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)
-    over.folder("late", mtime=TIME)
-    over.add("late/inner", b"inner", mtime=TIME + 0.75)
-    (path / "over.tar").write_bytes(over.bytes())
+    (path / "over.tar").write_bytes(tar_over_others())
     (path / ".dockerignore").write_text(rules + "\n")
     (path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
     return path

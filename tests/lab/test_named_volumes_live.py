@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live.engine import Engine, missing
+from live.engine import Engine, missing, started
 from test_volumes_live import base_tar, tree
 
 from layerscope.errors import UsageError
@@ -24,12 +24,8 @@ LABELS = {"shop.role": "web", "note": "a < b"}
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    started = Engine()
-    try:
-        started.start()
-        yield started
-    finally:
-        started.remove()
+    with started() as made:
+        yield made
 
 
 def make(root: LabRoot, name: str, volume: str) -> str:

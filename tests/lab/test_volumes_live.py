@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live.engine import Engine, Tar, busybox, missing
+from live.engine import Engine, Tar, busybox, missing, started
 
 from layerscope.cli.main import run
 
@@ -79,12 +79,8 @@ def tree(top: Path) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    started = Engine()
-    try:
-        started.start()
-        yield started
-    finally:
-        started.remove()
+    with started() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from usage_rows import container_row
+
 from layerscope.services import Session
 
 
@@ -20,6 +22,7 @@ def assert_containers(session: Session, truth: Mapping[str, Any]) -> None:
             container["Command"],
             container["State"],
             inspected[container["Id"]]["State"]["ExitCode"],
+            inspected[container["Id"]]["Created"],
             container.get("SizeRw", 0),
             container["SizeRootFs"],
             container["Labels"],
@@ -28,19 +31,7 @@ def assert_containers(session: Session, truth: Mapping[str, Any]) -> None:
         for container in truth["containers"]
     ]
     told = [
-        (
-            usage.container.id,
-            usage.container.name,
-            usage.container.image,
-            usage.container.image_id,
-            usage.container.command,
-            usage.container.state,
-            usage.container.exit_code,
-            usage.size_rw,
-            usage.size_root_fs,
-            dict(usage.container.labels),
-            {(mount.type, mount.destination) for mount in usage.container.mounts},
-        )
+        (*container_row(usage), {(mount.type, mount.destination) for mount in usage.container.mounts})
         for usage in session.containers()
     ]
     assert sorted(told) == sorted(wanted)

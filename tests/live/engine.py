@@ -18,7 +18,8 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,19 @@ def docker_client() -> Path | None:
             if told.stdout.startswith("Docker version"):
                 return client
     return None
+
+
+@contextmanager
+def started(driver: str = "overlay2", image: str | None = None) -> Iterator[Engine]:
+    """A running daemon, with a small image of this name if one is given; nothing is left of it afterwards."""
+    engine = Engine(driver)
+    try:
+        engine.start()
+        if image is not None:
+            engine.import_image(minimal_tar().bytes(), image)
+        yield engine
+    finally:
+        engine.remove()
 
 
 class _Connection(http.client.HTTPConnection):

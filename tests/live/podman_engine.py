@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def made(kind: str, place: str = "root") -> Podman:
     return Podman(driver, place, newer_system() if newer else None)
 
 
+@contextmanager
+def bound(kind: str) -> Iterator[Podman]:
+    """As :func:`made`, with the store mounted on itself as podman does it; nothing is left of it afterwards."""
+    podman = made(kind)
+    try:
+        podman.root.mkdir()
+        subprocess.run(["mount", "--bind", podman.root, podman.root], check=True)
+        yield podman
+    finally:
+        podman.remove()
+
+
 class Podman:
     """One store. ``root`` is its graph root; it stays until :meth:`remove`.
 
@@ -140,6 +153,20 @@ class Podman:
     def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""
         return json.loads(self.run(*arguments, "--format", "json"))
+
+    def inspect(self, kind: str, names: Iterable[str]) -> list[dict[str, Any]]:
+        """What it tells of each ``image`` or ``container``."""
+        found: list[dict[str, Any]] = self.json("inspect", "--type", kind, *names)
+        return found
+
+    @contextmanager
+    def mounted(self, *words: str) -> Iterator[Path]:
+        """Where podman mounts a container (by its name), or an image (``"image"`` and its name)."""
+        point = self.run(*words[:-1], "mount", words[-1]).strip()
+        try:
+            yield Path(point)
+        finally:
+            self.run(*words[:-1], "umount", words[-1])
 
     def import_tar(self, data: bytes, name: str) -> None:
         """An image of one layer."""

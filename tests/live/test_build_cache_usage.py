@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from engine import Engine, docker_client, minimal_tar
+from engine import Engine, docker_client, started
 
 from layerscope import open_root
 from layerscope.services.docker_df import disk_usage
@@ -26,13 +26,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A daemon with one image, and docker's client for it."""
     if docker_client() is None:
         pytest.skip("docker's own client isn't installed")
-    made = Engine(request.param)
-    try:
-        made.start()
-        made.import_image(minimal_tar().bytes(), BASE)
+    with started(request.param, BASE) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def test_each_record_has_the_size_that_docker_finds(engine: Engine) -> None:

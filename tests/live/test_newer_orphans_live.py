@@ -10,8 +10,8 @@ from pathlib import Path
 import newer_engine
 import operations
 import pytest
+from killer import LOST, Killer, counted
 from newer_engine import SNAPSHOTTER, NewerEngine
-from test_orphans_live import LOST, Killer, counted
 
 from layerscope import open_root
 

@@ -23,7 +23,8 @@ import tree_facts
 from ledger_facts import assert_closed, du
 from newer_podman_world import BUILT, QUIET, build, pull_in_parts, tell_the_story
 from podman_engine import LIMITS, Podman
-from test_podman_live import CHANGES, digest, inspected, moment, mounted, rounded
+from podman_story import CHANGES
+from podman_words import digest, moment, rounded
 
 from layerscope import open_root
 from layerscope.model.claim import Category
@@ -93,7 +94,7 @@ def test_images_with_lists_of_them(engine: Podman, session: Session) -> None:
 
 def test_what_images_say_of_themselves(engine: Podman, session: Session) -> None:
     images = [image for image in session.store.images() if not set(LISTS) & set(image.repo_tags)]
-    told = {digest(one["Id"]): one for one in inspected(engine, "image", [image.id[7:] for image in images])}
+    told = {digest(one["Id"]): one for one in engine.inspect("image", [image.id[7:] for image in images])}
     for image in images:
         theirs = told[image.id]
         assert (image.created, image.author, list(image.diff_ids), image.architecture, image.os) == (
@@ -138,7 +139,7 @@ def test_containers(engine: Podman, session: Session) -> None:
     listed = {told["Names"][0]: told for told in engine.json("ps", "-a", "--no-trunc")}
     assert ours.keys() == listed.keys()
     assert len(ours) >= 15
-    for told in inspected(engine, "container", list(ours)):
+    for told in engine.inspect("container", list(ours)):
         one = ours[told["Name"]]
         assert one.command.replace("'", "") == " ".join(listed[one.name]["Command"] or []).replace("'", ""), one.name
         assert (one.id, one.image, one.image_id or "") == (told["Id"], told["ImageName"], digest(told["Image"]))
@@ -192,7 +193,7 @@ def test_changes_and_trees_of_containers(engine: Podman, session: Session) -> No
         subject = session.find(one.id)
         assert {f"{change.kind} /{change.path}" for change in session.changes(subject)} == theirs, one.name
         total += len(theirs)
-        with mounted(engine, one.id) as top:
+        with engine.mounted(one.id) as top:
             assert tree_facts.exact_of_session(session, subject) == tree_facts.of_kernel(top), one.name
     assert total > 10
 
@@ -201,7 +202,7 @@ def test_trees_of_images(engine: Podman, session: Session) -> None:
     for image in session.store.images():
         if {*LISTS, "localhost/squash:1"} & set(image.repo_tags):  # the last one is mounted already
             continue
-        with mounted(engine, "image", image.id[7:]) as top:
+        with engine.mounted("image", image.id[7:]) as top:
             assert tree_facts.exact_of_session(session, session.find(image.id)) == tree_facts.of_kernel(top)
 
 
@@ -285,7 +286,7 @@ def test_layers_pulled_in_parts(in_parts: Podman) -> None:
         assert [one for one in found.entries if one.category in NOBODYS] == []
         listed = {digest(one["Id"]): one["Size"] for one in in_parts.json("images", "-a", "--no-trunc")}
         assert {one.image.id: one.image.size for one in session.images()} == listed
-        with mounted(in_parts, "made") as top:
+        with in_parts.mounted("made") as top:
             assert tree_facts.exact_of_session(session, session.find("made")) == tree_facts.of_kernel(top)
 
 
@@ -330,7 +331,7 @@ def test_images_in_a_store_of_their_own(split: Podman) -> None:
             (digest(image["Id"]), image["Size"], image["Containers"]) for image in listed
         }
         for name in ("changed", "never"):
-            with mounted(split, name) as top:
+            with split.mounted(name) as top:
                 assert tree_facts.exact_of_session(session, session.find(name)) == tree_facts.of_kernel(top)
     verdicts = json.loads(run(split.root, "verify", "--deep", "--json"))
     assert {one["ok"] for one in verdicts} == {True}

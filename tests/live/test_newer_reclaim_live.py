@@ -9,10 +9,10 @@ from pathlib import Path
 
 import newer_engine
 import pytest
-from engine import ApiError, minimal_tar
+from docker_removals import BASE, actions, base_tar, import_base, populate, predicted, rewritten
+from engine import ApiError
 from newer_engine import SNAPSHOTTER, NewerEngine
 from removals import freed
-from test_reclaim_live import BASE, actions, populate, predicted, rewritten
 
 pytestmark = pytest.mark.full
 
@@ -29,9 +29,7 @@ def engine(request: pytest.FixtureRequest, system: Path) -> Iterator[NewerEngine
     made = NewerEngine(system, request.param)
     try:
         made.start()
-        tar = minimal_tar()
-        tar.add("data/file", b"from the base\n" * 1000)
-        made.import_image(tar.bytes(), BASE)
+        made.import_image(base_tar(), BASE)
         yield made
     finally:
         made.remove()
@@ -49,8 +47,7 @@ def notes_of_builds(engine: NewerEngine) -> int:
 @pytest.mark.parametrize("turn", range(12))
 def test_a_removal_frees_what_was_told(engine: NewerEngine, turn: int) -> None:
     rng = random.Random(f"{engine.kind} {turn}")
-    if not any(BASE in (one["RepoTags"] or ()) for one in engine.get("/images/json")):
-        engine.import_image(minimal_tar().bytes(), BASE)
+    import_base(engine)
     populate(engine, rng, turn)
     done = 0
     for action, words, volumes in actions(engine, rng):

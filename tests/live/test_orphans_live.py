@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import shutil
-import threading
-import time
-from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 
 import operations
 import pytest
 from engine import ApiError, Engine
-from ledger_facts import assert_closed, du
-from operations import BASE, Operation
+from killer import LOST, Killer, counted, lost_lease
+from operations import BASE
 
 from layerscope import open_root
 from layerscope.formats.boltdb import Database
 from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger
-from layerscope.services.ledger import ledger
 
-LOST = {Category.ORPHAN, Category.TEMPORARY, Category.UNUSED_LAYER}
 RECORDS = "image/overlay2/layerdb"
-FIRST_GUESS = 0.5
-"""Seconds that an operation is taken to last before it was seen to the end."""
 
 
 @pytest.fixture
@@ -39,20 +28,6 @@ def engine() -> Iterator[Engine]:
         yield made
     finally:
         made.remove()
-
-
-def counted(engine: Engine) -> Ledger:
-    """The ledger, taken while two du agree."""
-    for _ in range(50):
-        before = du(engine.root)
-        with open_root(engine.root) as session:
-            found = ledger(session)
-        if before == du(engine.root):
-            break
-        time.sleep(0.1)
-    assert_closed(found, before)
-    assert found.unaccounted_disk == 0, [one for one in found.entries if one.category is Category.UNKNOWN]
-    return found
 
 
 def lost(found: Ledger, categories: Collection[Category] = LOST) -> set[str]:
@@ -72,62 +47,6 @@ def listed(engine: Engine) -> set[str]:
         for value in (engine.get(path)["GraphDriver"]["Data"] or {}).values():
             found.update(part.rpartition("/overlay2/")[2].partition("/")[0] for part in value.split(":"))
     return found
-
-
-@dataclass
-class Killer:
-    """Kills a daemon in the middle of operations. ``hits`` are those that had begun and never ended."""
-
-    engine: Engine
-    rng: random.Random
-    hits: Counter[str] = field(default_factory=Counter)
-    lasted: dict[str, float] = field(default_factory=dict)
-    turn: int = 0
-
-    def hit(self, operation: Operation) -> None:
-        """One kill at a random moment of the operation; the daemon stays dead."""
-        self.turn += 1
-        operation.prepare(self.engine, self.turn)
-        outcome: list[BaseException | float] = []
-        thread = threading.Thread(target=self._work, args=(operation, outcome))
-        thread.start()
-        time.sleep(self.rng.uniform(0.05, 0.95) * self.lasted.get(operation.name, FIRST_GUESS))
-        before = list(outcome)
-        self.engine.kill()
-        thread.join(60)
-        assert not thread.is_alive(), operation.name
-        if before and isinstance(before[0], BaseException):  # it failed by itself
-            if not (operation.name == "builder prune" and lost_lease(before[0])):
-                raise before[0]
-        elif isinstance(outcome[0], BaseException):
-            self.hits[operation.name] += 1
-        else:
-            self.lasted[operation.name] = outcome[0]
-
-    def _work(self, operation: Operation, outcome: list[BaseException | float]) -> None:
-        start = time.monotonic()
-        try:
-            operation.work(self.engine, self.turn)
-            outcome.append(time.monotonic() - start)
-        except (ApiError, OSError, HTTPException, StopIteration, ValueError, KeyError) as error:
-            outcome.append(error)
-
-    def clear(self, boot: bool) -> None:
-        """End what the daemon left running; with ``boot``, as a restart of the machine does, its mounts, too."""
-        self.engine.kill_containers()
-        if boot:
-            self.engine.unmount()
-        shutil.rmtree(self.engine.home / "x" / ("" if boot else "containerd"), ignore_errors=True)
-
-
-def lost_lease(error: BaseException) -> bool:
-    """Whether docker failed at a record of its build cache whose lease is gone.
-
-    A kill can leave one. So can docker itself, where a prune follows at once on a build, which in the background still
-    removes leases.
-    """
-    found = re.search(r"failed to remove \w+: lease .* not found", str(error))
-    return isinstance(error, ApiError) and found is not None
 
 
 def prune_cache(engine: Engine) -> None:

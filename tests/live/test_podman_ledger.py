@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import podman_engine
 import pytest
 from ledger_facts import assert_closed, du
 from podman_engine import LIMITS, Podman
-from test_podman_reclaim import base_tar
+from podman_removals import BASE, base_tar
 
 from layerscope import open_root
 from layerscope.model.claim import Category
@@ -19,17 +18,13 @@ from layerscope.services.ledger import ledger
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
 
-BASE = "localhost/base:1"
 NOBODYS = {Category.UNKNOWN, Category.ORPHAN, Category.UNREADABLE}
 
 
 @pytest.fixture(scope="module", params=podman_engine.KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A store with everything: running, stopped and new containers, a build, volumes of each kind, secrets, a pod."""
-    podman = podman_engine.made(str(request.param))
-    try:
-        podman.root.mkdir()
-        subprocess.run(["mount", "--bind", podman.root, podman.root], check=True)
+    with podman_engine.bound(str(request.param)) as podman:
         podman.import_tar(base_tar(), BASE)
         (podman.home / "context").mkdir()
         (podman.home / "context/Dockerfile").write_text(f'FROM {BASE}\nRUN ["/bin/sh", "-c", "echo x > /x"]\nENV a=b\n')
@@ -55,8 +50,6 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Podman]:
                 time.sleep(0.05)
         podman.run("exec", "runs", "/bin/sh", "-c", "echo more > /more")
         yield podman
-    finally:
-        podman.remove()
 
 
 def counted(podman: Podman) -> Ledger:

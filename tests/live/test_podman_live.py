@@ -6,45 +6,19 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import podman_engine
 import pytest
 import tree_facts
-from engine import Tar, minimal_tar
 from podman_engine import Podman
+from podman_story import CHANGES, base_tar
+from podman_words import digest, moment, rounded
 
 from layerscope import open_root
 from layerscope.services import Session
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
-
-CHANGES = """
-echo changed > /data/file && rm /data/gone && mkdir -p /deep/er/st && echo new > /deep/er/st/file
-rm -r /data/dir && mkdir /data/dir && echo n > /data/dir/new
-mv /data/move /data/moved && chmod 0600 /data/mode && ln /data/mode /data/linked && ln -s /nowhere /dangling
-mkfifo /fifo && touch /data/touched && rm -r /many && echo file > /many && rm /link && mkdir /link && echo x > /link/x
-rm /upper/lower/a && touch /sticky && chmod 4755 /sticky && echo 1 > '/name with blank' && exit 3
-"""
-COMMANDS = ("sh", "rm", "mkdir", "mv", "chmod", "ln", "mkfifo", "touch", "sleep", "true")
-
-
-def base_tar() -> bytes:
-    """A small system with something for every kind of change."""
-    tar: Tar = minimal_tar()
-    for command in COMMANDS:
-        tar.link(f"bin/{command}", "busybox")
-    for folder in ("data", "data/dir", "etc", "many", "upper", "upper/lower"):
-        tar.folder(folder)
-    for name in ("file", "gone", "move", "mode", "touched", "dir/a", "dir/b"):
-        tar.add(f"data/{name}", f"{name}\n".encode())
-    for name in ("many/1", "many/2", "upper/lower/a", "upper/lower/b"):
-        tar.add(name, b"x" * 1000)
-    tar.link("link", "data")
-    return tar.bytes()
 
 
 @pytest.fixture(scope="module", params=podman_engine.KINDS)
@@ -83,20 +57,9 @@ def session(engine: Podman) -> Iterator[Session]:
         yield opened
 
 
-def digest(text: str) -> str:
-    """podman's IDs have no algorithm before them, ours have."""
-    return f"sha256:{text.removeprefix('sha256:')}" if text else ""
-
-
 def is_old(engine: Podman) -> bool:
     """Whether it counts as podman 4 does."""
     return engine.run("version", "--format", "{{.Client.Version}}").startswith("4.")
-
-
-def inspected(engine: Podman, kind: str, names: list[str]) -> list[dict[str, Any]]:
-    """What ``podman inspect`` says of each."""
-    found: list[dict[str, Any]] = engine.json("inspect", "--type", kind, *names)
-    return found
 
 
 def test_images(engine: Podman, session: Session) -> None:
@@ -127,7 +90,7 @@ def test_images(engine: Podman, session: Session) -> None:
             image["RootFS"]["Layers"],
             listed[digest(image["Id"])]["Containers"],
         )
-        for image in inspected(engine, "image", [image["Id"] for image in listed.values()])
+        for image in engine.inspect("image", [image["Id"] for image in listed.values()])
     }
 
 
@@ -147,14 +110,6 @@ def test_shared_and_unique_bytes(engine: Podman, session: Session) -> None:
         if is_old(engine):
             numbers[1:] = told[1:] = []
         assert [rounded(number or 0, text) for number, text in zip(numbers, told, strict=True)] == told
-
-
-def rounded(number: int, like: str) -> str:
-    """A number of bytes as podman's tables have it, with four digits."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if like.endswith(unit):
-            return f"{number / size:.4g}{unit}"
-    return f"{number}B"
 
 
 def test_history(engine: Podman, session: Session) -> None:
@@ -197,14 +152,8 @@ def test_containers(engine: Podman, session: Session) -> None:
                 for mount in told["Mounts"]
             ),
         )
-        for told in inspected(engine, "container", names)
+        for told in engine.inspect("container", names)
     }
-
-
-def moment(text: str | None) -> datetime:
-    """A time to the microsecond, whatever its zone."""
-    assert text is not None
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
 
 
 def test_list_of_containers(engine: Podman, session: Session) -> None:
@@ -237,19 +186,9 @@ def test_diff(engine: Podman, session: Session) -> None:
     assert total > 35
 
 
-@contextmanager
-def mounted(engine: Podman, *words: str) -> Iterator[Path]:
-    """Where podman mounts a container, or an image."""
-    point = engine.run(*words[:-1], "mount", words[-1]).strip()
-    try:
-        yield Path(point)
-    finally:
-        engine.run(*words[:-1], "umount", words[-1])
-
-
 @pytest.mark.parametrize("name", ["changed", "again", "third", "never", "lost"])
 def test_trees_of_containers(engine: Podman, session: Session, name: str) -> None:
-    with mounted(engine, name) as top:
+    with engine.mounted(name) as top:
         wanted = tree_facts.of_kernel(top)
     assert tree_facts.exact_of_session(session, session.find(name)) == wanted
     assert len(wanted) > 15
@@ -257,7 +196,7 @@ def test_trees_of_containers(engine: Podman, session: Session, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["localhost/base:1", "localhost/app:1", "localhost/app:2"])
 def test_trees_of_images(engine: Podman, session: Session, name: str) -> None:
-    with mounted(engine, "image", name) as top:
+    with engine.mounted("image", name) as top:
         wanted = tree_facts.of_kernel(top)
     assert tree_facts.exact_of_session(session, session.find(name)) == wanted
 
@@ -266,7 +205,7 @@ def test_owners_in_a_user_namespace(engine: Podman, session: Session) -> None:
     """Shifted by the mount: the disk has the container's own IDs. Shifted by a copy: it has the host's."""
     subject = session.find("mapped")
     assert subject.container is not None
-    with mounted(engine, "mapped") as top:
+    with engine.mounted("mapped") as top:
         shown = {entry.name: (entry.stat().st_uid, entry.stat().st_gid) for entry in os.scandir(top)}
     assert set(shown.values()) == {(100000, 200000)}
     ours = {(entry.stat.st_uid, entry.stat.st_gid) for entry in session.entries(subject)}
@@ -366,7 +305,7 @@ def test_directories_of_an_additional_store(two_stores: Podman) -> None:
 def test_containers_on_an_additional_store(two_stores: Podman, name: str) -> None:
     letters = {"added": "A", "changed": "C", "deleted": "D"}
     told = two_stores.json("diff", name)
-    with mounted(two_stores, name) as top:
+    with two_stores.mounted(name) as top:
         wanted = tree_facts.of_kernel(top)
     with open_root(two_stores.root) as session:
         subject = session.find(name)

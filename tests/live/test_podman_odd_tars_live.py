@@ -6,29 +6,17 @@ from collections.abc import Iterator
 
 import podman_engine
 import pytest
-from odd_tars import TARS, packed
+from odd_tars import LOST_IN_TREES, OVER_A_WHITEOUT, TARS, packed
 from podman_engine import Podman
 
 from layerscope.services.opening import open_root
 from layerscope.services.verify import verify
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
-REFUSED = {
-    "overlay": {
-        "file, whiteout",
-        "link, whiteout",
-        "hard link, whiteout",
-        "folder, whiteout",
-        "folder, whiteout, inside",
-        "whiteout, inside",
-        "inside, whiteout",
-        "zero device, whiteout",
-    },
-    "vfs": {"folder, whiteout"},
-}
+REFUSED = {"overlay": OVER_A_WHITEOUT, "vfs": {"folder, whiteout"}}
 """What podman itself takes not."""
-LOST = {"overlay": 0, "vfs": 2}
-"""Layers whose tar nobody can give back: bytes that it both brings and deletes."""
+LOST = {"overlay": 0, "vfs": len(LOST_IN_TREES)}
+"""Layers whose tar nobody can give back."""
 
 
 @pytest.fixture(scope="module", params=podman_engine.KINDS[:2])

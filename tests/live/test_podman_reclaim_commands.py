@@ -13,8 +13,8 @@ from functools import partial
 import podman_engine
 import pytest
 from podman_engine import LIMITS, Podman
+from podman_removals import BASE, base_tar, populate, predicted, rewritten, run_all
 from removals import freed
-from test_podman_reclaim import BASE, base_tar, populate, predicted, rewritten, run_all
 
 from layerscope import open_root
 from layerscope.services.reclaim import reclaim
@@ -25,13 +25,8 @@ pytestmark = [pytest.mark.root, pytest.mark.podman]
 @pytest.fixture(scope="module", params=podman_engine.KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Podman]:
     """A store that is mounted as podman does it itself."""
-    podman = podman_engine.made(str(request.param))
-    try:
-        podman.root.mkdir()
-        subprocess.run(["mount", "--bind", podman.root, podman.root], check=True)
+    with podman_engine.bound(str(request.param)) as podman:
         yield podman
-    finally:
-        podman.remove()
 
 
 @pytest.fixture

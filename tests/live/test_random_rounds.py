@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import tree_facts
-from engine import Engine, minimal_tar
+from engine import Engine, minimal_tar, started
 from world import setter
 
 from layerscope import open_root
@@ -21,12 +21,8 @@ OPERATIONS = 40
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """One engine for all rounds."""
-    made = Engine()
-    try:
-        made.start()
+    with started() as made:
         yield made
-    finally:
-        made.remove()
 
 
 def random_path(rng: random.Random) -> str:

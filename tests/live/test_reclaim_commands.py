@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from engine import Engine, docker_client, minimal_tar
+from docker_removals import BASE, import_base, populate, rewritten
+from engine import Engine, docker_client, started
 from ledger_facts import du
 from operations import build_with_buildkit
 from removals import freed
-from test_reclaim_live import BASE, populate, rewritten
 
 from layerscope import open_root
 from layerscope.errors import UsageError
@@ -32,13 +32,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A daemon with one image, and docker's client for it."""
     if docker_client() is None:
         pytest.skip("docker's own client isn't installed")
-    made = Engine(request.param)
-    try:
-        made.start()
-        made.import_image(minimal_tar().bytes(), BASE)
+    with started(request.param, BASE) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def told(engine: Engine, *words: str, with_volumes: bool = False) -> Reclaim:
@@ -200,8 +195,7 @@ def test_what_a_swarm_writes_is_claimed(engine: Engine) -> None:
 def test_any_words_together(engine: Engine, turn: int) -> None:
     """Containers, images by any of their names or by ID, volumes and groups in any mixture, and plans."""
     rng = random.Random(f"words {engine.driver} {turn}")
-    if not any(BASE in (one["RepoTags"] or ()) for one in engine.get("/images/json")):
-        engine.import_image(minimal_tar().bytes(), BASE)
+    import_base(engine)
     populate(engine, rng, turn)
     done = 0
     for _ in range(6):

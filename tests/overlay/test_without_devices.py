@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from layerscope.hostfs.privilege import privilege
-from layerscope.overlay import Overlay, namespace
+from layerscope.overlay import Overlay
+from layerscope.overlay import rename as overlay_rename
 
 RELEASE = tuple(int(part) for part in os.uname().release.split(".")[:2])
 pytestmark = [
@@ -96,7 +97,7 @@ def test_kernel_shows_what_it_would_have_made(homes: tuple[Path, Path], monkeypa
     options = f"userxattr,lowerdir={kernel}/lower,upperdir={kernel}/upper,workdir={kernel}/work"
     with mounted(kernel, options) as top:
         errors, wanted = act(os, top), shown(top)
-    rename = namespace.renameat2
+    rename = overlay_rename.renameat2
 
     def refuse(*_arguments: Any, **_more: Any) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -106,7 +107,7 @@ def test_kernel_shows_what_it_would_have_made(homes: tuple[Path, Path], monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "mknod", refuse)
-        patch.setattr(namespace, "renameat2", no_whiteouts)
+        patch.setattr(overlay_rename, "renameat2", no_whiteouts)
         with Overlay([engine / "lower"], engine / "upper", engine / "work", xattr="user") as overlay:
             assert act(overlay, "") == errors
     assert not [path for path in (engine / "upper").rglob("*") if modes.S_ISCHR(path.lstat().st_mode)]

@@ -22,15 +22,8 @@ from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.units import human_size
 from layerscope.model.digest import ChainID, is_digest
 from layerscope.model.problem import Severity
-from layerscope.stores.docker.buildkit import (
-    LEASES,
-    METADATA,
-    SNAPSHOTS,
-    BuildCacheRecord,
-    BuildKitClaims,
-    read_claims,
-    shared_records,
-)
+from layerscope.stores.docker.buildkit import BuildCacheRecord, BuildKitClaims, read_claims, shared_records
+from layerscope.stores.docker.buildkit_databases import LEASES, METADATA, SNAPSHOTS
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = DATA / "overlay2-buildkit"

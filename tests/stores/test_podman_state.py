@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import podman_roots
 import pytest
+from podman_words import moment
 
 from layerscope import open_root
 from layerscope.hostfs import Directory
@@ -48,12 +47,6 @@ def sql_root(tmp_path: Path, podman_samples: dict[str, Path]) -> Path:
     for name in ("db.sql", "overlay-containers/containers.json"):
         (root / name).write_bytes((source / name).read_bytes())
     return root
-
-
-def moment(text: str | None) -> datetime:
-    """A time to the microsecond, whatever its zone."""
-    assert text is not None
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
 
 
 def test_containers_of_the_old_database(bolt_root: Path) -> None:

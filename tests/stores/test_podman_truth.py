@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import tree_facts
 from podman_roots import truth, truth_lines
+from podman_words import digest
 
 from layerscope import open_root
 from layerscope.analysis.storage_changes import storage_changes
@@ -61,11 +62,6 @@ def kernel_mount(session: Session, subject: Subject, point: Path) -> Iterator[Pa
         yield point
     finally:
         subprocess.run(["umount", str(point)], check=True)
-
-
-def digest(text: str) -> str:
-    """podman's IDs have no algorithm before them, ours have."""
-    return f"sha256:{text}" if text else ""
 
 
 # ---------------------------------------------------------------------- images

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Place
+from layerscope.model.file_type import KIND_NAMES
 
 _OF_DOCKER = frozenset(
     {
@@ -26,13 +27,6 @@ _OF_DOCKER = frozenset(
 )
 _SHORT_NAMES = {"overlay2/l", "fuse-overlayfs/l"}
 _QUOTA_DEVICE = "backingFsBlockDev"
-_WORDS = {
-    modes.S_IFLNK: "a symlink",
-    modes.S_IFIFO: "a FIFO",
-    modes.S_IFSOCK: "a socket",
-    modes.S_IFCHR: "a character device",
-    modes.S_IFBLK: "a block device",
-}
 
 
 def strange_kinds(top: Directory, place: Place) -> Iterator[tuple[str, str]]:
@@ -54,6 +48,8 @@ def strange_kinds(top: Directory, place: Place) -> Iterator[tuple[str, str]]:
             continue
         for name, stat in zip(odd, stats, strict=True):
             claimed = here.at(name)
-            word = None if stat is None else _WORDS.get(modes.S_IFMT(stat.st_mode))
-            if word is not None and claimed is not None and claimed.claim.category in _OF_DOCKER:
-                yield f"{path}{name}", word
+            if stat is None or modes.S_ISREG(stat.st_mode) or modes.S_ISDIR(stat.st_mode):
+                continue  # it went, or another one came, since the directory was read
+            what = KIND_NAMES.get(modes.S_IFMT(stat.st_mode))
+            if what is not None and claimed is not None and claimed.claim.category in _OF_DOCKER:
+                yield f"{path}{name}", what

@@ -198,13 +198,6 @@ class MetadataPool:
         )
         return UseCounts(counted, complete)
 
-    def entry_counts(self) -> UseCounts:
-        """How many entries of distinct leaves point at each data block: what the data space map counts."""
-        spans, _reached, _complete = self._leaf_spans()
-        return UseCounts(
-            (start, length, 1) for flat in spans.values() for start, length in zip(flat[::2], flat[1::2], strict=True)
-        )
-
     def _leaf_spans(self) -> tuple[dict[int, array[int]], Counter[int], bool]:
         """Each leaf's (data block, length) pairs, flat; by how many devices each node is reached; if that is all."""
         children: dict[int, tuple[int, ...]] = {}

@@ -22,17 +22,10 @@ from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
+from layerscope.formats.tar_types import TYPE_OF_MODE
 
 _MOST_LINKS = 255
 _CHUNK = 1 << 20
-_LETTERS = {
-    modes.S_IFREG: "0",
-    modes.S_IFLNK: "2",
-    modes.S_IFCHR: "3",
-    modes.S_IFBLK: "4",
-    modes.S_IFDIR: "5",
-    modes.S_IFIFO: "6",
-}
 
 
 class Entry(Struct, frozen=True):
@@ -193,7 +186,7 @@ def entry_sum(
         "uid": entry.uid,
         "gid": entry.gid,
         "size": 0 if link else entry.size,
-        "typeflag": "1" if link else _LETTERS.get(kind, "0"),
+        "typeflag": "1" if link else TYPE_OF_MODE.get(kind, b"0").decode(),
         "linkname": link or entry.target,
         "uname": user,
         "gname": group,

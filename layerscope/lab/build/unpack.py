@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
+from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.lab.build.files import Entry, Tree, content, inside, resolved
 from layerscope.lab.build.overlay import dress, make_directories, remove_all, set_time
 from layerscope.overlay.engine import Overlay
@@ -27,13 +28,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _MAGIC = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _DAMAGED = (tarfile.TarError, EOFError, ValueError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
-_KINDS = {
-    tarfile.DIRTYPE: modes.S_IFDIR,
-    tarfile.SYMTYPE: modes.S_IFLNK,
-    tarfile.CHRTYPE: modes.S_IFCHR,
-    tarfile.BLKTYPE: modes.S_IFBLK,
-    tarfile.FIFOTYPE: modes.S_IFIFO,
-}
+_KINDS = {letter.encode(): mode for letter, mode in MODE_OF_TYPE.items() if mode != modes.S_IFREG}
+"""Type bits by tar type, of what is no file."""
 
 
 def is_archive(files: Tree, path: str) -> bool:

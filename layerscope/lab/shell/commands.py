@@ -18,7 +18,7 @@ _ENDLESS = {"/dev/zero": bytes, "/dev/urandom": os.urandom}
 
 def _mkdir(shell: Shell, words: list[str]) -> None:
     given, paths = options(words, "p", {"m"}, least=1)
-    mode = mode_of(given["m"], 0o777, True) if "m" in given else None
+    mode = mode_of(given["m"], 0o777, is_dir=True) if "m" in given else None
 
     def make(text: str) -> None:
         path = shell.path(text)
@@ -304,7 +304,7 @@ def _mknod(shell: Shell, words: list[str]) -> None:
     device = os.makedev(int(numbers[0]), int(numbers[1])) if numbers else 0
     shell.overlay.mknod(shell.path(path), kinds[kind] | 0o666, device)
     if "m" in given:
-        shell.overlay.chmod(shell.path(path), mode_of(given["m"], 0o666, False))
+        shell.overlay.chmod(shell.path(path), mode_of(given["m"], 0o666, is_dir=False))
 
 
 def _xattr(shell: Shell, words: list[str]) -> None:

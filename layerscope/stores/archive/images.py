@@ -21,7 +21,7 @@ from layerscope.stores.docker.images import join_history
 from layerscope.stores.docker.json_record import LIMIT
 from layerscope.stores.docker.record import Fault, fault_of, unique
 from layerscope.stores.docker.reference import familiar_name, parse_reference
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import nanoseconds, sound_time
 
 _REFUSED = "docker load refuses the archive"
 
@@ -110,7 +110,7 @@ def _read(one: Described, reading: _Reading) -> ArchivedImage:
         repo_tags=tuple(dict.fromkeys(_familiar(name) for name in one.names)),
         repo_digests=(),
         parent=one.parent,
-        created=config.created if nanoseconds(config.created) is not None else None,
+        created=sound_time(config.created),
         architecture=config.architecture or "",
         os=config.os or "linux",
         author=config.author or "",

@@ -35,11 +35,6 @@ class File(Struct, frozen=True):
     source: ByteSource
     size: int
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all its bytes are there; unknown counts as yes."""
-        return self.source.size is None or self.source.size >= self.size
-
 
 class Members(Protocol):
     """The files of an archive; names have no leading slash."""

@@ -184,4 +184,4 @@ class ArchiveStore:
 
     def daemon(self) -> Daemon:
         """No engine uses an archive in place."""
-        return Daemon(False, "no engine works in an image archive")
+        return Daemon(held=False, evidence="no engine works in an image archive")

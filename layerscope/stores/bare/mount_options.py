@@ -23,7 +23,6 @@ from msgspec import Struct
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape
 
-PREFIX = "overlay:"
 MOST_LOWER = 500
 """As many as the kernel stacks (OVL_MAX_STACK)."""
 _MOST_BYTES = 1 << 20

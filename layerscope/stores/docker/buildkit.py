@@ -1,25 +1,8 @@
 """BuildKit's claims on layers and cache directories, and its list of cache records, from ``buildkit/*.db``.
 
-All bolt databases::
-
-    metadata_v2.db     _main/<record>/<field> = {"value": …}; empty = taken back. Fields: cache.description,
-                       cache.createdAt and cache.lastUsedAt (ns), cache.usageCount, cache.recordType, snapshot.size,
-                       cache.parent, cache.mergeParents, cache.lowerDiffParent, cache.upperDiffParent,
-                       cache.snapshot (key of its snapshot, else the record's own id),
-                       cache.equalMutable (the record that holds the same data and is listed in its place)
-    containerdmeta.db  v1/buildkit/leases/<lease>/snapshots/<snapshotter>/<snapshot key>
-                                                 /createdat   when it was made
-                                                 /labels      buildkit/lease.temporary: docker ends it when it starts
-    snapshots.db       <snapshot key>/parent     key of the snapshot below, "" for none; this key has a directory
-                                     committed   the key whose directory this one stands for
-                                     chainid     the layer it was registered as
-                                     size        bytes, as text, where once asked for
-
-With docker's containerd store only ``containerd-<snapshotter>/metadata_v2.db`` is there: the rest is in containerd's
-own databases, whose snapshots bear the keys that the records name. Its records have ``cache.chainID``, too.
-
-A snapshot key is a chain ID, or an id of 25 characters that also names the directory. Only what a record or a lease
-leads to is alive: ``snapshots.db`` keeps the keys of layers that are long gone.
+What the databases hold is read by :mod:`layerscope.stores.docker.buildkit_databases`; here is what it means. A snapshot
+key is a chain ID, or an id of 25 characters that also names the directory. Only what a record or a lease leads to is
+alive: ``snapshots.db`` keeps the keys of layers that are long gone.
 
 A lease bears its record's id, is made before it and removed before it. docker looks for leases by the records only, so
 what a kill leaves of the two holds nothing that docker could ever remove: a lease without a record, and a record that
@@ -34,26 +17,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import inf
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from layerscope.errors import CorruptError
-from layerscope.formats.boltdb import Bucket, Database
-from layerscope.formats.gotime import parse_binary
 from layerscope.model.digest import CacheID, ChainID, is_digest, is_file_name
 from layerscope.model.problem import Problem, Severity
+from layerscope.stores.docker.buildkit_databases import (
+    LEASES,
+    METADATA,
+    SNAPSHOTS,
+    Fields,
+    Snapshot,
+    open_database,
+    read_fields,
+    read_leases,
+    read_snapshots,
+    unread,
+)
 from layerscope.stores.docker.record import Fault
 
-FOLDER = "buildkit"
-METADATA = "buildkit/metadata_v2.db"
-SNAPSHOTS = "buildkit/snapshots.db"
-LEASES = "buildkit/containerdmeta.db"
-"""Where the three files lie, and their folder, relative to the root."""
-
-_EFFECT = "what only the build cache holds can't be told from leftovers"
-_TEMPORARY_LEASE = b"buildkit/lease.temporary"
-_MAX_FIELD = 1 << 20
 _INT64 = 1 << 63
 
 
@@ -118,12 +100,14 @@ def read_claims(
             daemon is: then no removal is under way, either.
     """
     files = {METADATA: metadata, SNAPSHOTS: snapshots, LEASES: leases}
-    problems = list(_unread(files))
-    opened = {path: _open(data, path, problems) if isinstance(data, bytes) else None for path, data in files.items()}
+    problems = list(unread(files))
+    opened = {
+        path: open_database(data, path, problems) if isinstance(data, bytes) else None for path, data in files.items()
+    }
     doubtful = {problem.path for problem in problems}
-    fields = _read_records(opened[METADATA], problems)
-    known = _read_snapshots(opened[SNAPSHOTS], problems)
-    leased = {lease.id: lease for lease in _read_leases(opened[LEASES])}
+    fields = read_fields(opened[METADATA], problems)
+    known = read_snapshots(opened[SNAPSHOTS], problems)
+    leased = {lease.id: lease for lease in read_leases(opened[LEASES])}
     kept: list[str] = []
     lost: list[str] = []
     for id_, record in fields.items():
@@ -145,7 +129,7 @@ def read_records(metadata: bytes | None, path: str) -> tuple[tuple[BuildCacheRec
     key of the snapshot.
     """
     problems: list[Problem] = []
-    fields = _read_records(_open(metadata, path, problems), problems, path)
+    fields = read_fields(open_database(metadata, path, problems), problems, path)
     sizes = {_str(one.get("cache.equalMutable")): _int(one.get("snapshot.size")) for one in fields.values()}
     found = []
     for id_ in sorted(fields):
@@ -177,121 +161,7 @@ def shared_records(records: Iterable[BuildCacheRecord], image_chains: Collection
     return frozenset(shared)
 
 
-class _Snapshot(Struct, frozen=True):
-    """One bucket of ``snapshots.db``; None where a field is absent."""
-
-    parent: str | None
-    committed: str | None
-    chain_id: str | None
-    size: int | None
-
-
-class _Lease(Struct, frozen=True):
-    """``keys`` are those of its snapshots; ``created_at`` is in nanoseconds since 1970, None where not told."""
-
-    id: str
-    keys: tuple[str, ...]
-    created_at: int | None
-    temporary: bool
-
-    def is_over(self, settled: float) -> bool:
-        """Whether it never gets the record that it hasn't yet. A temporary one needs none, and docker ends it."""
-        made = self.created_at / 10**9 if self.created_at is not None else None
-        return not self.temporary and (settled == inf or (made is not None and made < settled))
-
-
-def _unread(files: Mapping[str, bytes | Fault | None]) -> Iterator[Problem]:
-    """What can't be read; nothing where nothing was ever built, and one problem where none of it can, for one cause."""
-    first = files[METADATA]
-    if not isinstance(first, bytes) and all(data == first for data in files.values()):
-        if first is not None:
-            yield first.problem(FOLDER, _EFFECT)
-        return
-    for path, data in files.items():
-        if data is None:
-            yield Problem(path, "missing", _EFFECT)
-        elif isinstance(data, Fault):
-            yield data.problem(path, _EFFECT)
-
-
-def _open(data: bytes | None, path: str, problems: list[Problem]) -> Bucket | None:
-    """The root bucket of a database that walks from end to end, in its newest or its older state."""
-    if data is None:
-        return None
-    try:
-        database = Database.checked(data)
-    except CorruptError as error:
-        problems.append(Problem(path, str(error), _EFFECT))
-        return None
-    if database.is_older:
-        what = f"the newest state is torn, read as of transaction {database.txid}"
-        problems.append(Problem(path, what, "the last change to the build cache isn't seen", "", Severity.WARNING))
-    return database.root
-
-
-def _read_records(root: Bucket | None, problems: list[Problem], path: str = METADATA) -> dict[str, dict[str, object]]:
-    """The decoded fields of each record, by its id."""
-    main = root.bucket(b"_main") if root is not None else None
-    if main is None:
-        return {}
-    return {
-        _text(key): {
-            _text(name): value
-            for name, raw in bucket.items()
-            if isinstance(raw, bytes) and (value := _decode(raw, _text(key), _text(name), problems, path)) is not None
-        }
-        for key, bucket in main.buckets()
-    }
-
-
-def _decode(raw: bytes, record: str, field: str, problems: list[Problem], path: str) -> object:
-    """The value of one field; None where it was taken back or can't be read."""
-    if not raw:
-        return None
-    try:
-        if len(raw) > _MAX_FIELD:
-            raise CorruptError(f"{len(raw)} bytes, expected at most {_MAX_FIELD}")
-        decoded: object = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, CorruptError) as error:
-        what = f"record {record!a:.100}, field {field!a:.100}: {error}"
-        problems.append(Problem(path, what[:400], "this field isn't shown", "", Severity.WARNING))
-        return None
-    return decoded.get("value") if isinstance(decoded, Mapping) else None
-
-
-def _read_snapshots(root: Bucket | None, problems: list[Problem]) -> dict[str, _Snapshot]:
-    if root is None:
-        return {}
-    known: dict[str, _Snapshot] = {}
-    for key, bucket in root.buckets():
-        values = {name: _text(raw) for name, raw in bucket.items() if isinstance(raw, bytes)}
-        chain_id = values.get(b"chainid")
-        if chain_id is not None and not is_digest(chain_id):
-            what = f"snapshot {_text(key)!a:.100}: chain ID {chain_id!a:.100}, expected sha256: and 64 digits"
-            problems.append(Problem(SNAPSHOTS, what, "the layer isn't counted as held by the build cache"))
-            chain_id = None
-        size = values.get(b"size", "")
-        known[_text(key)] = _Snapshot(
-            parent=values.get(b"parent"),
-            committed=values.get(b"committed") or None,
-            chain_id=chain_id,
-            size=int(size) if size.isascii() and size.isdigit() and len(size) < 19 else None,
-        )
-    return known
-
-
-def _read_leases(root: Bucket | None) -> Iterator[_Lease]:
-    leases = root.walk(b"v1", b"buildkit", b"leases") if root is not None else None
-    for name, bucket in leases.buckets() if leases is not None else ():
-        held = bucket.bucket(b"snapshots")
-        snapshotters = held.buckets() if held is not None else ()
-        keys = tuple(_text(key) for _snapshotter, snapshots in snapshotters for key, _nothing in snapshots.items())
-        labels, made = bucket.bucket(b"labels"), bucket.get(b"createdat")
-        temporary = labels is not None and labels.get(_TEMPORARY_LEASE) is not None
-        yield _Lease(_text(name), keys, parse_binary(made if isinstance(made, bytes) else None), temporary)
-
-
-def _snapshot_keys(id_: str, record: Mapping[str, object], known: Mapping[str, _Snapshot]) -> Iterator[str]:
+def _snapshot_keys(id_: str, record: Fields, known: Mapping[str, Snapshot]) -> Iterator[str]:
     """The snapshots that a record keeps: the one of its own id, and those it names instead."""
     elsewhere = [key for field in ("cache.snapshot", "cache.equalMutable") if (key := _str(record.get(field)))]
     if id_ in known or not elsewhere:
@@ -299,7 +169,7 @@ def _snapshot_keys(id_: str, record: Mapping[str, object], known: Mapping[str, _
     yield from elsewhere
 
 
-def _follow(keys: list[str], known: Mapping[str, _Snapshot]) -> tuple[frozenset[CacheID], frozenset[ChainID]]:
+def _follow(keys: list[str], known: Mapping[str, Snapshot]) -> tuple[frozenset[CacheID], frozenset[ChainID]]:
     """Directories and layers that the snapshots ``keys`` and everything below them lead to."""
     cache_ids: set[CacheID] = set()
     chain_ids: set[ChainID] = set()
@@ -322,7 +192,7 @@ def _follow(keys: list[str], known: Mapping[str, _Snapshot]) -> tuple[frozenset[
     return frozenset(cache_ids), frozenset(chain_ids)
 
 
-def _names_directory(key: str, known: Mapping[str, _Snapshot]) -> bool:
+def _names_directory(key: str, known: Mapping[str, Snapshot]) -> bool:
     """Whether a snapshot's key is the name of a directory. One without a record may be: the directory is made first."""
     if is_digest(key) or not is_file_name(key):
         return False
@@ -332,12 +202,12 @@ def _names_directory(key: str, known: Mapping[str, _Snapshot]) -> bool:
     return snapshot.committed is None and snapshot.chain_id is None
 
 
-def _is_listed(record: Mapping[str, object]) -> bool:
+def _is_listed(record: Fields) -> bool:
     """Whether docker lists a record: not one that shares another's data, nor one whose removal was begun."""
     return not _str(record.get("cache.equalMutable")) and record.get("cache.deleted") is not True
 
 
-def _record(id_: str, record: Mapping[str, object], known: Mapping[str, _Snapshot]) -> BuildCacheRecord:
+def _record(id_: str, record: Fields, known: Mapping[str, Snapshot]) -> BuildCacheRecord:
     key = _str(record.get("cache.snapshot")) or id_
     own, snapshot = known.get(id_), known.get(key)
     chain_id = next((found.chain_id for found in (own, snapshot) if found and found.chain_id), None)
@@ -363,7 +233,7 @@ def _record(id_: str, record: Mapping[str, object], known: Mapping[str, _Snapsho
     )
 
 
-def _parents(record: Mapping[str, object]) -> Iterator[str]:
+def _parents(record: Fields) -> Iterator[str]:
     """The parent; or those that were merged; or the two whose difference this is (lower first)."""
     if parent := _str(record.get("cache.parent")):
         yield parent
@@ -372,10 +242,6 @@ def _parents(record: Mapping[str, object]) -> Iterator[str]:
     candidates = [*(merged if isinstance(merged, list) else ())]
     candidates += [record.get("cache.lowerDiffParent"), record.get("cache.upperDiffParent")]
     yield from filter(None, map(_str, candidates))
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
 
 
 def _str(value: object) -> str:

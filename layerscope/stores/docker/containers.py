@@ -26,7 +26,7 @@ from layerscope.stores.docker.layers import Facts, chain_of
 from layerscope.stores.docker.logs import find_log
 from layerscope.stores.docker.mounts import MountRecord
 from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_bytes, shown, unique
-from layerscope.stores.moment import is_never, nanoseconds
+from layerscope.stores.moment import is_never, nanoseconds, sound_time
 
 NOT_LOADED = "docker doesn't load this container"
 """The state of a container whose record doesn't tell it; docker has no word for that."""
@@ -238,9 +238,9 @@ def _read_container(
         image=settings.image or config.image or "",
         image_id=image_id,
         command=_command(config),
-        created=_time(config.created),
-        started_at=_time(state.started_at),
-        finished_at=_time(state.finished_at),
+        created=sound_time(config.created),
+        started_at=sound_time(state.started_at),
+        finished_at=sound_time(state.finished_at),
         state=word,
         unclean=bool(state.running) and around.held is False,
         exit_code=state.exit_code,
@@ -360,7 +360,3 @@ def _origin(config: ContainerConfig, container: ContainerID) -> str | None:
         if found:
             return origin
     return None
-
-
-def _time(text: str | None) -> str | None:
-    return text if nanoseconds(text) is not None else None

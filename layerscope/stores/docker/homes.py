@@ -160,7 +160,7 @@ def _trees(folder: str, crosses: bool = False, beside: str = "") -> Callable[[Cl
 
 
 def _aufs(own: Claim, directory: Directory, claims: CacheClaims) -> Place:
-    def part(whole: bool) -> Callable[[str], Place | None]:
+    def part(*, whole: bool) -> Callable[[str], Place | None]:
         def rule(name: str) -> Place | None:
             if name.endswith("-removing"):
                 reason = "a layer whose removal didn't end"
@@ -170,8 +170,8 @@ def _aufs(own: Claim, directory: Directory, claims: CacheClaims) -> Place:
 
         return rule
 
-    names = {"diff": Place(own, rule=part(True))}
-    names.update({name: Place(own, rule=part(False)) for name in ("layers", "mnt")})
+    names = {"diff": Place(own, rule=part(whole=True))}
+    names.update({name: Place(own, rule=part(whole=False)) for name in ("layers", "mnt")})
     return Place(own, names=names)
 
 

@@ -11,7 +11,7 @@ from layerscope.stores.docker.image_config import HIDDEN, ConfigRecord, HistoryE
 from layerscope.stores.docker.layers import Facts
 from layerscope.stores.docker.record import unique
 from layerscope.stores.docker.references import References
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import nanoseconds, sound_time
 
 _NO_ENTRY = HistoryEntry()
 
@@ -81,7 +81,7 @@ def _image(
         repo_tags=references.tags.get(record.id, ()),
         repo_digests=references.digests.get(record.id, ()),
         parent=record.parent,
-        created=_time(config.created),
+        created=sound_time(config.created),
         architecture=config.architecture or "",
         os=config.os or "linux",
         author=config.author or "",
@@ -92,10 +92,6 @@ def _image(
         config=record.raw,
         problems=problems,
     )
-
-
-def _time(text: str | None) -> str | None:
-    return text if nanoseconds(text) is not None else None
 
 
 def join_history(
@@ -118,7 +114,7 @@ def join_history(
             taken += 1
         rows.append(
             HistoryRow(
-                _time(entry.created),
+                sound_time(entry.created),
                 entry.created_by or "",
                 entry.comment or "",
                 entry.author or "",

@@ -70,14 +70,14 @@ def find_liveness(root: Directory, path: Path, locked: Sequence[str] = _LOCKED_F
     for name, stat in files:
         holder, told = _holder(name, stat, locks, exact)
         if holder is not None:
-            return Liveness(True, (f"{name} is locked by process {holder}{_program(holder)}", *alive))
+            return Liveness(held=True, evidence=(f"{name} is locked by process {holder}{_program(holder)}", *alive))
         certain = certain and told
     if not certain:
         evidence = "locks on this file system can't be matched with files, and not all holders can be looked at"
         return Liveness(None, (evidence, *alive))
     if not _sees_all_processes():
         return Liveness(None, ("locks held outside of this PID namespace are not shown to it", *alive))
-    return Liveness(False, (f"no process locks {', '.join(name for name, _stat in files)}", *alive))
+    return Liveness(held=False, evidence=(f"no process locks {', '.join(name for name, _stat in files)}", *alive))
 
 
 def _holder(name: str, stat: os.stat_result, locks: list[Lock], exact: bool) -> tuple[int | None, bool]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import ChainMap
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -100,9 +101,8 @@ class DockerStore:
             chain = subject.chain_ids
         else:
             chain = chain_of(subject.chain_id, self.layers(), self._facts)
-        commands = self._commands
-        if image is not None:
-            commands = {**commands, **{row.chain_id: row.created_by for row in image.history if row.chain_id}}
+        own = {} if image is None else {row.chain_id: row.created_by for row in image.history if row.chain_id}
+        commands = ChainMap(own, self._commands)
         levels = [self._level(number, link, commands.get(link, "")) for number, link in enumerate(chain, 1)]
         if isinstance(subject, Container):
             if subject.init_id is not None:

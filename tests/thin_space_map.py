@@ -1,5 +1,7 @@
 """The data space map of a thin pool: how many entries point at each data block, by the pool's own account.
 
+The kernel keeps it up to date with every change, so it is a witness for what is read of the devices' trees.
+
 | what | layout |
 | --- | --- |
 | bitmap tree | key: number of a bitmap; value: u64 block of the bitmap, u32 free entries, u32 first that may be free |
@@ -14,6 +16,7 @@ Source: Linux drivers/md/persistent-data/dm-space-map-common.c.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 from layerscope.errors import CorruptError
@@ -26,6 +29,7 @@ _PER_BITMAP = (BLOCK_BYTES - _HEADER_BYTES) * 4
 _BITMAP_ENTRY = struct.Struct("<QII")
 _COUNT = struct.Struct("<I")
 _OVERFLOW = 3
+_TIME_BITS = 24
 _PAIRS = tuple(tuple((byte >> 2 * k & 1) << 1 | byte >> 2 * k + 1 & 1 for k in range(4)) for byte in range(256))
 """The counts of the four pairs in each byte."""
 
@@ -75,8 +79,27 @@ def wrong_counts(pool: MetadataPool) -> list[tuple[int, int, int]]:
         CorruptError: the space map is damaged.
         OSError: the metadata can't be read.
     """
-    found = pool.entry_counts()
+    found = entry_counts(pool)
     recorded = dict(recorded_counts(pool))
-    wrong = [(block, count, found.of(block)) for block, count in recorded.items() if found.of(block) != count]
-    wrong.extend((block, 0, count) for block, count in found.blocks() if block not in recorded)
-    return sorted(wrong)
+    return sorted(
+        (block, recorded.get(block, 0), found[block])
+        for block in recorded.keys() | found.keys()
+        if recorded.get(block, 0) != found[block]
+    )
+
+
+def entry_counts(pool: MetadataPool) -> Counter[int]:
+    """How many entries of distinct leaves of the devices' trees point at each data block."""
+    counts: Counter[int] = Counter()
+    pending, seen = list(pool.roots.values()), set()
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        node = pool.blocks.node(number, 8)
+        if node.is_leaf:
+            counts.update(value >> _TIME_BITS for value in node.children)
+        else:
+            pending.extend(node.children)
+    return counts
