@@ -18,7 +18,7 @@ from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, hex_of, is_hex64
 from layerscope.model.image import Image, Layer
 from layerscope.model.level import LayerKind, Role
-from layerscope.model.problem import Problem
+from layerscope.model.problem import Problem, Severity
 from layerscope.model.subject import Subject
 from layerscope.model.tree import ContentsAbsent, LayerDirectory
 from layerscope.model.verdict import Finding, Verdict
@@ -153,7 +153,7 @@ def _image_verdicts(session: Session, subject: Subject | None) -> Iterator[_Plan
     for thing in subjects(session, subject):
         if isinstance(thing, Image):
             ends = (f"imagedb/content/sha256/{hex_of(thing.id)}", f"blobs/sha256/{hex_of(thing.id)}")
-            own = [problem for problem in thing.problems if problem.path.endswith(ends)]
+            own = [one for one in thing.problems if one.path.endswith(ends) and one.severity is not Severity.NOTE]
             if own:
                 findings = tuple(Finding(problem.path, problem.what) for problem in own)
                 yield _Planned(Verdict(None, None, None, False, findings=findings, image=thing.id))

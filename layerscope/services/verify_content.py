@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from layerscope.analysis.verify.blob import BlobRecord, check_blob, check_snapshot
 from layerscope.analysis.verify.layer import Part
 from layerscope.analysis.verify.metadata import Rules
+from layerscope.drivers import Driver
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, DiffID, chain_ids
 from layerscope.model.subject import Subject
@@ -106,9 +107,11 @@ def _plan(session: Session, store: ContainerdStore, subject: Subject | None, dee
             yield _Planned(replace(verdict, findings=(*verdict.findings, missing)))
             continue
         checked.add(blob.digest)
-        rules = replace(rules_for(session, driver, layer.cache_id), exact=False)
+        base = store.snapshots.by_key[chain].parent is None
+        # containerd unpacks onto a base's directory as onto any other, and deletes there at once.
+        rules = replace(rules_for(session, driver, layer.cache_id), exact=False, at_once=base, by_containerd=True)
         record = blob_record(store, content, blob.digest)
-        job = partial(_snapshot, record, layer.diff_id, top, rules, deep)
+        job = partial(_snapshot, record, layer.diff_id, top, rules, deep, _below(store, driver, chain))
         yield _Planned(verdict, job, max(blob.size, 1))
     rest = [blob.digest for blob in others.values()] if subject is not None else sorted(content.files)
     for digest in rest:
@@ -123,9 +126,22 @@ def _snapshot(
     top: LayerDirectory,
     rules: Rules,
     deep: bool,
+    below: LayerDirectory | None,
     progress: Callable[[int], None],
 ) -> Part:
-    return check_snapshot(record, diff_id, top, rules, deep, progress=progress)
+    return check_snapshot(record, diff_id, top, rules, deep, below=below, progress=progress)
+
+
+def _below(store: ContainerdStore, driver: Driver, chain: ChainID) -> LayerDirectory | None:
+    """The directory that a snapshot was made on, if it can be opened."""
+    known = store.snapshots.by_key
+    parent = known.get(known[chain].parent or "")
+    if parent is None or parent.cache_id is None:
+        return None
+    try:
+        return driver.open_layer(parent.cache_id)
+    except OSError:
+        return None
 
 
 def _blob(record: BlobRecord, progress: Callable[[int], None]) -> Part:

@@ -102,7 +102,7 @@ def test_a_broken_rule_is_told_though_the_tar_ends_too_early_behind_it(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize(("size", "cut"), [(0, 9), (3, 1), (3, 510), (99_999, 5000)])
+@pytest.mark.parametrize(("size", "cut"), [(0, 9), (3, 510), (99_999, 5000)])
 def test_a_tar_that_ends_too_early_is_told(tmp_path: Path, size: int, cut: int) -> None:
     (tmp_path / "layer").mkdir()
     with pytest.raises(CommitError, match=r"^cannot unpack the tar: the tar ends at byte"):

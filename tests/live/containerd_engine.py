@@ -87,11 +87,11 @@ class Containerd:
             raise RuntimeError(f"ctr {' '.join(words)}: {done.returncode}: {os.fsdecode(done.stderr)[-500:]}")
         return os.fsdecode(done.stdout)
 
-    def load(self, name: str, layers: list[bytes], namespace: str = "default") -> None:
+    def load(self, name: str, layers: list[bytes], namespace: str = "default", snapshotter: str = "overlayfs") -> None:
         """An image of these tars, base first."""
         file = self.home / "image.tar"
         file.write_bytes(image_archive(name, layers))
-        self.ctr("images", "import", str(file), namespace=namespace)
+        self.ctr("images", "import", "--snapshotter", snapshotter, str(file), namespace=namespace)
 
     def run(self, image: str, id_: str, script: str, namespace: str = "default") -> None:
         """A container that runs ``script`` and isn't waited for."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from podman_engine import LIMITS, Podman
-from test_podman_live import base_tar
+from podman_story import base_tar
 
 BASE = "localhost/base:1"
 BUILT = "localhost/built:1"

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine import ApiError, Engine
-from odd_tars import CHANGES, CHANGES_OF_CHANGES, TARS, Change, Member, packed
+from odd_tars import CHANGES, CHANGES_OF_CHANGES, LOST_IN_TREES, OVER_A_WHITEOUT, TARS, Change, Member, packed
 
+from layerscope.errors import CommitError
+from layerscope.lab.unpack import unpack
 from layerscope.model.verdict import Verdict
 from layerscope.services.opening import open_root
 from layerscope.services.verify import verify
 
-REFUSED = {
-    "overlay2": {
-        "file, whiteout",
-        "link, whiteout",
-        "hard link, whiteout",
-        "folder, whiteout",
-        "folder, whiteout, inside",
-        "whiteout, inside",
-        "inside, whiteout",
-        "whiteout, whiteout inside",
-        "zero device, whiteout",
-    },
-    "vfs": {"folder, whiteout"},
-}
-"""What the engine itself takes not: a whiteout's device can't be made over an entry, nor an entry below one."""
-LOST: dict[str, set[str]] = {"overlay2": set(), "vfs": {"file, whiteout", "inside, whiteout"}}
+REFUSED = {"overlay2": {*OVER_A_WHITEOUT, "whiteout, whiteout inside"}, "vfs": {"folder, whiteout"}}
+"""What the engine itself takes not."""
+LOST = {"overlay2": frozenset(), "vfs": LOST_IN_TREES}
 """Whose bytes are gone: nobody can give that tar back."""
 OF_TREES = (
     Change("top /", "", "mode", lambda path: path.chmod(0o700)),
@@ -95,6 +85,27 @@ def test_what_the_engine_made_has_no_findings(world: World) -> None:
     found = {tar: [(one.path, one.subject) for one in verdicts[chain].findings] for tar, chain in made.items()}
     assert found == {tar: [] for tar in made}
     assert {tar for tar, chain in made.items() if verdicts[chain].ok is not True} == LOST[world.driver]
+
+
+def test_a_tar_that_ends_inside_of_its_last_padding_is_whole(world: World, tmp_path: Path) -> None:
+    """One that ends a byte earlier, inside of content, isn't: for the engine and for us."""
+    content = os.urandom(5)
+    data = packed([Member("d/x", b"1"), Member(f"y-{tmp_path.name}", content)])
+    end = data.index(content) + len(content)
+    world.engine.import_image(data[: end + 7], "odd:padding")
+    config = world.engine.get("/images/odd:padding/json")
+    (chain,) = config["RootFS"]["Layers"]
+    (tmp_path / "whole").mkdir()
+    assert unpack(io.BytesIO(data[: end + 7]), tmp_path / "whole").diff_id == chain
+    assert (tmp_path / "whole" / f"y-{tmp_path.name}").read_bytes() == content
+    with pytest.raises(ApiError, match="could not verify layer data"):  # the engine's record lost the padding
+        world.engine.call("GET", "/images/odd:padding/get")
+    assert world.verdicts()[chain].ok is False
+    with pytest.raises(ApiError):
+        world.engine.import_image(data[: end - 1], "odd:content")
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(CommitError, match="before its content's end"):
+        unpack(io.BytesIO(data[: end - 1]), tmp_path / "cut")
 
 
 def test_each_change_to_it_is_named(world: World) -> None:

@@ -11,9 +11,9 @@ import stat as modes
 from collections.abc import Callable
 
 from layerscope.analysis.verify.findings import Findings
-from layerscope.analysis.verify.metadata import KIND_NAMES, Rules
+from layerscope.analysis.verify.metadata import Rules
 from layerscope.analysis.verify.names import RecordedNames
-from layerscope.formats.whiteout import is_whiteout_device
+from layerscope.analysis.verify.words import found_kind
 from layerscope.model.tree import LayerDirectory
 
 _PIECE = 1 << 18
@@ -45,13 +45,13 @@ def check_added(
                 continue
             stat = directory.stats((name,))[0]
             if stat is not None and (rules.exact or not modes.S_ISSOCK(stat.st_mode)):
-                findings.add(full, "added", "none", _kind(stat))
+                findings.add(full, "added", "none", found_kind(stat))
 
 
 def _check_opaque(directory: LayerDirectory, path: str, names: RecordedNames, rules: Rules, findings: Findings) -> None:
     values = [directory.xattr(f"{prefix}opaque") for prefix in rules.dialect.prefixes]
     is_opaque, recorded = b"y" in values, path in names.opaque
-    if is_opaque and not recorded and path not in names.removed:
+    if is_opaque and (rules.at_once or not (recorded or path in names.removed)):
         findings.add(path, "opaque flag", "none", "the directory hides what lies below")
     elif recorded and not is_opaque and rules.device_marks and rules.sees_marks and path:
         findings.add(path, "opaque flag", "the directory hides what lies below", "none")
@@ -83,7 +83,7 @@ def check_tree(
             own = full in names.entries
             is_folder = modes.S_ISDIR(stat.st_mode)
             if not own and old is None and not (is_folder and full in names.folders):
-                findings.add(full, "added", "none", _kind(stat))
+                findings.add(full, "added", "none", found_kind(stat))
                 continue
             if not own and old is not None and lower is not None:
                 _compare(directory, lower, name, full, stat, old, findings)
@@ -94,7 +94,7 @@ def check_tree(
             full = f"{path}/{name}" if path else name
             if full not in names.removed and full not in names.entries:
                 old = there[name]
-                findings.add(full, "entry", _kind(old) if old else "an entry", "nothing; the layer below has it")
+                findings.add(full, "entry", found_kind(old) if old else "an entry", "nothing; the layer below has it")
 
 
 def _listed(directory: LayerDirectory) -> _Stats:
@@ -115,7 +115,7 @@ def _compare(
     if (stat.st_dev, stat.st_ino) == (old.st_dev, old.st_ino):
         return
     if modes.S_IFMT(stat.st_mode) != modes.S_IFMT(old.st_mode):
-        findings.add(path, "type", f"{_kind(old)} in the layer below", _kind(stat))
+        findings.add(path, "type", f"{found_kind(old)} in the layer below", found_kind(stat))
         return
     if modes.S_IMODE(stat.st_mode) != modes.S_IMODE(old.st_mode):
         findings.add(path, "mode", f"{old.st_mode & 0o7777:04o} in the layer below", f"{stat.st_mode & 0o7777:04o}")
@@ -152,10 +152,6 @@ def _same_bytes(directory: LayerDirectory, lower: LayerDirectory, name: str) -> 
                 return False
             if not left:
                 return True
-
-
-def _kind(stat: os.stat_result) -> str:
-    return "a whiteout" if is_whiteout_device(stat) else KIND_NAMES.get(modes.S_IFMT(stat.st_mode), "something unknown")
 
 
 def _number(stat: os.stat_result) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from msgspec import Struct
 from msgspec.structs import replace
 
-from layerscope.analysis.verify.added import check_added
+from layerscope.analysis.verify.added import check_added, check_tree
 from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.layer import Part
 from layerscope.analysis.verify.members import Members, sparse_members, strict_members
@@ -22,6 +22,7 @@ from layerscope.analysis.verify.metadata import MetadataCheck, Rules
 from layerscope.analysis.verify.places import Places
 from layerscope.errors import CorruptError, UnsupportedError
 from layerscope.formats.compression import decompressed
+from layerscope.formats.whiteout import NAME_PREFIX
 from layerscope.model.digest import DiffID
 from layerscope.model.level import LayerKind
 from layerscope.model.tree import LayerDirectory
@@ -102,17 +103,19 @@ def check_snapshot(
     rules: Rules,
     deep: bool,
     *,
+    below: LayerDirectory | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Part:
     """Hash a layer's blob, compressed and plain, and compare it with its snapshot (``top``). Raises nothing.
 
-    ``deep`` compares metadata, too, and looks for what the tar doesn't name.
+    ``deep`` compares metadata, too, and looks for what the tar doesn't name; ``below`` is what a whole tree was made
+    from, None for a base.
     """
     try:
         try:
-            return _compared(strict_members, blob, diff_id, top, rules, deep, progress)
+            return _compared(strict_members, blob, diff_id, top, rules, deep, below, progress)
         except UnsupportedError:
-            return _compared(sparse_members, blob, diff_id, top, rules, deep, lambda done: None)
+            return _compared(sparse_members, blob, diff_id, top, rules, deep, below, lambda done: None)
     except OSError as error:
         return Part((Finding(blob.path, "blob", f"a file of digest {blob.digest}", said(error)),))
     except (CorruptError, UnsupportedError) as error:
@@ -126,10 +129,12 @@ def _compared(
     top: LayerDirectory,
     rules: Rules,
     deep: bool,
+    below: LayerDirectory | None,
     progress: Callable[[int], None],
 ) -> Part:
-    findings = Findings()
-    check = MetadataCheck(Places(top), rules, findings) if deep else None
+    findings, voidable = Findings(), rules.voidable()
+    missed = findings if voidable is None else voidable
+    check = MetadataCheck(Places(top), rules, findings, voidable) if deep else None
     places = Places(top)
     with blob.open_blob() as file:
         if overlong := _overlong(blob, file):
@@ -138,10 +143,12 @@ def _compared(
         _, plain = decompressed(packed)  # type: ignore[arg-type]
         tar = _Hashed(plain, "sha256")
         for header, content in members(tar):  # type: ignore[arg-type]
+            if voidable is not None:
+                voidable.take(header)
             if check is not None:
                 check.take(header)
-            if header.type == "0" and header.size:
-                _compare(places, header.path, header.size, content, findings)
+            if header.type == "0" and header.size and not _is_mark(header.path, rules):
+                _compare(places, header.path, header.size, content, missed)
         tar.finish()
         packed.finish()
     for finding in _digest_findings(blob, packed):
@@ -151,8 +158,13 @@ def _compared(
         findings.put(Finding(blob.path, "diff ID", diff_id, computed))
     if check is not None:
         check.finish()
+    if voidable is not None:
+        voidable.settle(findings)
+    if check is not None:
         if rules.kind is LayerKind.DIFF:
             check_added(top, check.names, rules, findings)
+        else:
+            check_tree(top, below, check.names, findings)
     return Part(findings.kept, findings.more, computed, tar.length, denied=findings.denied)
 
 
@@ -168,6 +180,10 @@ def _check_packed(blob: BlobRecord, diff_id: DiffID | None) -> Part:
     computed = f"sha256:{tar.hash.hexdigest()}"
     wrong = (Finding(blob.path, "diff ID", diff_id, computed),) if diff_id is not None and computed != diff_id else ()
     return Part((*whole.findings, *wrong), computed=computed, size_bytes=tar.length)
+
+
+def _is_mark(path: str, rules: Rules) -> bool:
+    return (rules.device_marks or rules.carries_out) and path.rpartition("/")[2].startswith(NAME_PREFIX)
 
 
 def _compare(places: Places, path: str, size: int, content: Iterator[bytes], findings: Findings) -> None:

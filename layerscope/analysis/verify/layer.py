@@ -111,12 +111,17 @@ def check_metadata(layer: LayerRecord) -> Part:
     if record is None:
         return Part(damaged=NO_RECORD)
     findings = Findings()
-    check = MetadataCheck(Places(layer.top), layer.rules, findings)
+    voidable, damaged = layer.rules.voidable(), ""
+    check = MetadataCheck(Places(layer.top), layer.rules, findings, voidable)
     try:
         with record:
             check.take_all(brief_headers(_telling_root(read_entries(record), check), check.take_damaged))
     except CorruptError as error:
-        return Part(findings.kept, findings.more, damaged=f"{TAR_RECORD} is damaged: {error}")
+        damaged = f"{TAR_RECORD} is damaged: {error}"
+    if voidable is not None:
+        voidable.settle(findings)
+    if damaged:
+        return Part(findings.kept, findings.more, damaged=damaged)
     if layer.rules.kind is LayerKind.DIFF:
         check_added(layer.top, check.names, layer.rules, findings)
     else:

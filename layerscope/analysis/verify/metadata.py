@@ -5,11 +5,11 @@ What may differ without anybody's doing:
 | fact | rule |
 | --- | --- |
 | time | a header of whole seconds fits every fraction of that second: BuildKit's layers keep what the tar cut off |
-| time before 1970 or beyond 63 bits of nanoseconds | 0 on the disk, except of symlinks |
+| time before 1970 or beyond 63 bits of nanoseconds | 0 on the disk, except of symlinks (not containerd's) |
 | time of a directory or symlink in a layer pulled in parts | that of the pull, which fills a directory last |
 | mode of a symlink | never set |
 | whiteout | a device 0:0 whose owner is the header's; mode and time mean nothing |
-| whiteout of a name that the layer has, too | what :mod:`layerscope.analysis.verify.deletions` says |
+| whiteout of a name that the layer has, too; a name that comes twice | what :mod:`.deletions` says |
 | ``.wh..wh.*`` of aufs's own | a device 0:0, or nothing |
 | device 0:0 | the mode means nothing to an overlay, whose whiteout it is |
 | attributes of the overlay itself | the kernel's notes |
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat as modes
 from collections.abc import Iterable
 
@@ -35,6 +36,7 @@ from layerscope.analysis.verify.deletions import Deletions, VoidableFindings
 from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.names import RecordedNames
 from layerscope.analysis.verify.places import Place, Places
+from layerscope.analysis.verify.words import found_kind, hexadecimal, recorded_kind, seconds
 from layerscope.formats.brief_header import BriefHeader
 from layerscope.formats.tar_types import MODE_OF_TYPE
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect, is_whiteout_device
@@ -42,6 +44,7 @@ from layerscope.hostfs import Directory
 from layerscope.hostfs.folder import Folder
 from layerscope.model.level import LayerKind
 from layerscope.model.tree import LayerDirectory
+from layerscope.model.verdict import Finding
 
 _SECOND = 1_000_000_000
 _LATEST = (1 << 63) - 1
@@ -50,15 +53,6 @@ _TOP_AS_MADE = (0o755, 0, 0)
 """Mode and owner of the directory that an engine makes for a layer of changes."""
 _OF_THE_HOST = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Labels that the host's own security modules set."""
-KIND_NAMES = {
-    modes.S_IFREG: "a file",
-    modes.S_IFLNK: "a symlink",
-    modes.S_IFCHR: "a character device",
-    modes.S_IFBLK: "a block device",
-    modes.S_IFDIR: "a directory",
-    modes.S_IFIFO: "a FIFO",
-    modes.S_IFSOCK: "a socket",
-}
 
 
 class Rules(Struct, frozen=True):
@@ -68,7 +62,8 @@ class Rules(Struct, frozen=True):
     which in a remapped root are the host's. ``modes``: permission bits can be compared. ``exact``: the directory was
     unpacked from the tar; else the tar was made of the directory, which may have attributes and sockets that no tar
     keeps. ``sees_marks``: this user would see a mark that is there. ``top``: what the layer's top has is known.
-    ``times``: directories and symlinks have the tar's times.
+    ``times``: directories and symlinks have the tar's times. ``at_once``: marks took effect while the tar was unpacked,
+    and leave no trace, as in a whole tree. ``by_containerd``: its rules hold, where they differ.
     """
 
     kind: LayerKind
@@ -80,11 +75,22 @@ class Rules(Struct, frozen=True):
     sees_marks: bool = True
     top: bool = True
     times: bool = True
+    at_once: bool = False
+    by_containerd: bool = False
 
     @property
     def device_marks(self) -> bool:
         """Whether ``.wh.`` names of the tar are marks here; else they are files, or were carried out."""
-        return self.kind is LayerKind.DIFF and not self.dialect.names
+        return self.kind is LayerKind.DIFF and not self.dialect.names and not self.at_once
+
+    @property
+    def carries_out(self) -> bool:
+        """Whether a ``.wh.`` name of the tar deletes what it names, and leaves nothing."""
+        return self.kind is LayerKind.SNAPSHOT or self.at_once
+
+    def voidable(self) -> VoidableFindings | None:
+        """Where findings wait for what comes later in the tar, if that matters here."""
+        return VoidableFindings(marks=self.carries_out) if self.carries_out or self.by_containerd else None
 
 
 class MetadataCheck:
@@ -93,15 +99,19 @@ class MetadataCheck:
     ``at_root`` is set when the next header that names the layer's top does so by an absolute name.
     """
 
-    def __init__(self, places: Places, rules: Rules, findings: Findings) -> None:
+    def __init__(
+        self, places: Places, rules: Rules, findings: Findings, voidable: VoidableFindings | None = None
+    ) -> None:
+        """``voidable`` is :meth:`Rules.voidable`; the caller tells it each header before, and settles it."""
         self._places = places
         self._rules = rules
-        self._voidable = VoidableFindings() if rules.kind is LayerKind.SNAPSHOT else None
-        self._findings = self._voidable or findings
-        self._told = findings
+        self._voidable = voidable
+        self._findings: Findings = findings if voidable is None else voidable
         self.names = RecordedNames()
         self.at_root = False
-        self._deletions = Deletions(self.names, findings, whole_tree=self._voidable is not None)
+        self._deletions = Deletions(self.names, findings, whole_tree=rules.carries_out)
+        # A later directory of the name begins empty.
+        self._takes_the_place = rules.kind is LayerKind.SNAPSHOT and rules.by_containerd
         self._place: Place | None = None
         self._look: Folder | LayerDirectory = places.top.directory
         self._trail: frozenset[str] = frozenset()
@@ -109,8 +119,11 @@ class MetadataCheck:
 
     def take_all(self, headers: Iterable[BriefHeader]) -> None:
         """Every header, and the end."""
+        voidable = self._voidable
         try:
             for header in headers:
+                if voidable is not None:
+                    voidable.take(header)
                 self.take(header)
         finally:
             self.finish()
@@ -126,8 +139,6 @@ class MetadataCheck:
             except OSError:
                 continue
         self._deferred.clear()
-        if self._voidable is not None:
-            self._voidable.settle(self._told)
         self.names.seal()
         self._deletions.settle()
 
@@ -149,17 +160,19 @@ class MetadataCheck:
             self.names.entries.add(path)
             # Files with bytes are missed by those who read them.
             if header.type != "0" or not header.size or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self._findings.fail(path, "entry", _recorded_kind(header), error)
+                self._findings.fail(path, "entry", recorded_kind(header), error)
             return
         assert self._place is not None
         real = self._place.path_of(name)
         self.names.entries.add(real)
+        if self._takes_the_place and header.type != "5":
+            self.names.removed.add(real)
         self._deletions.bring(real)
         if header.type == "1":
             if not self._is_linked(header, stat):
                 return
         elif MODE_OF_TYPE.get(header.type) != modes.S_IFMT(stat.st_mode):
-            self._findings.add(path, "type", _recorded_kind(header), _found_kind(stat))
+            self._findings.add(path, "type", recorded_kind(header), found_kind(stat))
             return
         if stat.st_nlink > 1 and not modes.S_ISDIR(stat.st_mode) and len(self._deferred) < _MOST_DEFERRED:
             self._defer(header, stat)
@@ -221,7 +234,7 @@ class MetadataCheck:
             self._mark_opaque(folder)
             return True
         own_of_aufs = name.startswith(NAME_PREFIX * 2)
-        if own_of_aufs and self._voidable is not None:
+        if own_of_aufs and self._rules.carries_out:
             return True  # docker passes over it
         removed = name.removeprefix(NAME_PREFIX)
         if removed not in ("", ".", ".."):
@@ -230,8 +243,7 @@ class MetadataCheck:
 
     def _compare_mark(self, header: BriefHeader, path: str, *, optional: bool) -> None:
         """What lies where a whiteout of ``path`` should; the layer's other headers may explain something else."""
-        if self._voidable is not None:
-            self._voidable.deleted(path)
+        carried_out = self._rules.carries_out
         real = path
         try:
             last = self._enter(path)
@@ -240,19 +252,19 @@ class MetadataCheck:
             self.names.removed.add(real)
             stat = self._look.stat(last)
         except PermissionError:
-            if self._voidable is None:
+            if not carried_out:
                 self._findings.denied += 1
             return
         except OSError as error:
-            if self._voidable is None and not optional:
+            if not carried_out and not optional:
                 outside = error.errno == errno.ENOTDIR
                 self._deletions.differ(real, "entry", "a whiteout", said(error), outside=outside)
             return
         owner, found = f"{header.uid}:{header.gid}", f"{stat.st_uid}:{stat.st_gid}"
-        if self._voidable is not None:
-            self._deletions.differ(real, "added", "none", _found_kind(stat))
+        if carried_out:
+            self._deletions.differ(real, "added", "none", found_kind(stat))
         elif not is_whiteout_device(stat):
-            self._deletions.differ(real, "type", "a whiteout", _found_kind(stat))
+            self._deletions.differ(real, "type", "a whiteout", found_kind(stat))
         elif self._rules.owners and self._rules.whiteout_owners and owner != found:
             self._deletions.differ(real, "owner", owner, found)
         else:
@@ -261,10 +273,11 @@ class MetadataCheck:
     def _mark_opaque(self, folder: str) -> None:
         """Its directory is known as opaque; whether it is will be seen when all directories are walked."""
         try:
-            path = self._places.split(f"{folder}/x")[0].path if folder else ""
+            self._enter(f"{folder}/x" if folder else "x")
         except OSError:
             return
-        self.names.opaque.add(path)
+        assert self._place is not None
+        self.names.opaque.add(self._place.path)
 
     # ------------------------------------------------------------------ comparing
     def _is_linked(self, header: BriefHeader, stat: os.stat_result) -> bool:
@@ -275,15 +288,23 @@ class MetadataCheck:
             place, name = self._places.split(target)
             other = place.directory.stat(name) if name else place.directory.stat_self()
         except OSError as error:
-            self._findings.add(header.path, "link", recorded, f"{said(error)} at that name")
+            self._tell_link(header, "link", recorded, f"{said(error)} at that name")
             return False
         if (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino):
             return True
         if modes.S_IFMT(other.st_mode) != modes.S_IFMT(stat.st_mode):
-            self._findings.add(header.path, "type", f"{recorded}, {_found_kind(other)}", _found_kind(stat))
+            self._tell_link(header, "type", f"{recorded}, {found_kind(other)}", found_kind(stat))
         else:
-            self._findings.add(header.path, "link", recorded, f"{_found_kind(stat)} of its own")
+            self._tell_link(header, "link", recorded, f"{found_kind(stat)} of its own")
         return False
+
+    def _tell_link(self, header: BriefHeader, subject: str, recorded: str, found: str) -> None:
+        finding = Finding(f"/{header.path}", subject, recorded, found)
+        if self._voidable is None:
+            self._findings.put(finding)
+        else:
+            target = posixpath.normpath("/" + header.linkname.lstrip("/"))[1:]
+            self._voidable.put_link(finding, target)
 
     def _compare(self, header: BriefHeader, stat: os.stat_result) -> None:
         """Mode, owner and time."""
@@ -297,10 +318,10 @@ class MetadataCheck:
         if not self._rules.times and (is_symlink or modes.S_ISDIR(stat.st_mode)):
             return
         recorded, found = header.mtime_ns, stat.st_mtime_ns
-        if not (is_symlink or 0 <= recorded <= _LATEST):
+        if not 0 <= recorded <= _LATEST and (not is_symlink or (self._rules.by_containerd and not found)):
             recorded = 0
         if found != recorded and (recorded % _SECOND or found // _SECOND != recorded // _SECOND):
-            self._findings.add(header.path, "time", _time(recorded), _time(found))
+            self._findings.add(header.path, "time", seconds(recorded), seconds(found))
 
     def _compare_top(self, header: BriefHeader, stat: os.stat_result) -> None:
         """The layer's top: docker gives it what the tar says of ``/``; ``.`` it passes over in a layer of changes."""
@@ -345,33 +366,9 @@ class MetadataCheck:
                 continue
             found = self._place.directory.xattr(key, name) if key in present else None
             if found != recorded:
-                self._findings.add(header.path, f"attribute {key}", _hex(recorded), _hex(found))
+                self._findings.add(header.path, f"attribute {key}", hexadecimal(recorded), hexadecimal(found))
 
     def _counts(self, key: str) -> bool:
         """Whether a mark changes what is seen although no layer of docker's own making has it."""
         dialect = self._rules.dialect
         return self._rules.exact and key in (dialect.redirect_key, dialect.metacopy_key, dialect.whiteout_key)
-
-
-def _recorded_kind(header: BriefHeader) -> str:
-    if header.type == "1":
-        return f"a hard link to /{header.linkname.removeprefix('./').strip('/')}"
-    return KIND_NAMES.get(MODE_OF_TYPE.get(header.type, 0), f"an entry of type {header.type!a}")
-
-
-def _found_kind(stat: os.stat_result) -> str:
-    if is_whiteout_device(stat):
-        return "a whiteout"
-    return KIND_NAMES.get(modes.S_IFMT(stat.st_mode), "something unknown")
-
-
-def _hex(value: bytes | None) -> str:
-    if value is None:
-        return "none"
-    return f"0x{value[:64].hex()}{'…' if len(value) > 64 else ''}" if value else "an empty value"
-
-
-def _time(time_ns: int) -> str:
-    """Seconds since 1970, with as many digits as are needed."""
-    seconds, rest = divmod(time_ns, _SECOND)
-    return f"{seconds}.{rest:09d} s" if rest else f"{seconds} s"

@@ -172,11 +172,17 @@ def ps_row(value: ContainerUsage, image: str, now_ns: int, full: bool = False, s
 
 def image_names(image: Image) -> list[tuple[str, str]]:
     """Repository and tag of each line that ``docker images`` has for an image."""
-    names = [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)]
+    names = [_parted(name) for name in image.repo_tags]
     tagged = {repository for repository, _ in names}
     by_digest = {name.partition("@")[0]: None for name in image.repo_digests}
     names += [(repository, NONE) for repository in by_digest if repository not in tagged]
     return names or [(NONE, NONE)]
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """A name that is no reference, as a layout may bring it along, has neither."""
+    repository, _, tag = name.rpartition(":")
+    return (repository, tag) if repository else (NONE, NONE)
 
 
 def image_rows(value: ImageUsage, now_ns: int, full: bool = False) -> Iterator[list[str]]:

@@ -2,7 +2,8 @@
 
 The image's ID is the digest of its target, an index or a manifest; several records with one target are one image. Names
 are full (``docker.io/library/x:tag``); docker shows them short, keeps an image without a name as
-``moby-dangling@<digest>``, and puts the parent of a commit or build step in a label. A name that is itself a digest is
+``moby-dangling@<digest>``, and puts the parent of a commit or build step in a label. A name that isn't full, as that
+of an image of an OCI layout, docker shows as it is, and finds nothing by it. A name that is itself a digest is
 Kubernetes' own ID of the image. Sizes are those that docker shows: the blobs below each manifest that are here, and for
 each platform whose top layer is unpacked the recorded sizes of its whole stack of snapshots.
 
@@ -69,6 +70,12 @@ class StoredImage(Struct, frozen=True):
     diff_ids: tuple[DiffID, ...]
     blobs: tuple[Blob, ...]
     pulled_size: int | None
+
+    @property
+    def usable_tags(self) -> tuple[str, ...]:
+        """The tags that docker finds it by."""
+        there = {record.name for record in self.records}
+        return tuple(tag for tag in self.image.repo_tags if full_name(tag) in there)
 
 
 class _Platform(Struct, frozen=True):
@@ -268,7 +275,7 @@ def _names(records: Sequence[ImageRecord], target: str, docker: bool) -> tuple[t
         if not record.name or record.name.startswith(_DANGLING) or is_blob_digest(record.name):
             continue
         parts = parse_reference(record.name)
-        if parts is None:
+        if parts is None or (docker and full_name(record.name) != record.name):
             tags.add(record.name)
             continue
         name, tag, digest = parts

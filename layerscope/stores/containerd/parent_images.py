@@ -3,7 +3,7 @@
 | image | goes |
 | --- | --- |
 | with a name, and children | with all that were made of it; ``rmi`` takes its names, then ``image prune`` the rest |
-| without a name, with children | with the first of its children that goes, whichever that is; by ``image prune`` |
+| without a name, with children | with the first of its children that goes or loses its name; by ``image prune`` |
 
 A container keeps its image from both; from ``image prune -a`` it keeps only the name that it was made with, so one
 whose name was given to another image in the meantime is taken under the names it has left. What an image shares with
@@ -84,7 +84,8 @@ class ParentImages:
                 if child in self._nameless and self._children(child):
                     pending.append((child, kept_by | frozenset(self._found.users.get(child, ()))))
                 else:
-                    found.append(self._found.with_all_above(child) | kept_by)
+                    itself = frozenset((Thing(ThingKind.IMAGE, child), *self._found.users.get(child, ())))
+                    found.append(itself | kept_by)
         return tuple(found)
 
 

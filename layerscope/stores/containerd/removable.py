@@ -84,17 +84,20 @@ def _add_images(store: ContainerdStore, found: Removal) -> None:
         # docker keeps an image without a name for its children.
         keeps = store.halves.is_docker and any(child != image.id for child in found.children.get(image.id, ()))
         if image.names or not keeps:
-            command = image_command(store.halves.namespace, one.records, image.names or (short,))
+            names, tags = image.names, image.repo_tags
+            if store.halves.is_docker and tags:
+                names = tags = one.usable_tags  # the others go with the last of these
+            command = image_command(store.halves.namespace, one.records, names or (short,))
             thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
-            found.references[thing] = image.repo_tags if len(image.repo_tags) > 1 else ()
+            found.references[thing] = tags if len(tags) > 1 else ()
             unused.add(thing)
             nameless = not (image.names if store.halves.is_docker else image.repo_tags)
             if nameless and image.id not in found.children:
                 dangling.add(thing)
     if store.halves.is_docker:
         for image in store.images():
-            thing = Thing(ThingKind.IMAGE, image.id)
-            found.dependents[thing] = found.with_all_above(image.id) - {thing}
+            # One that others were made of isn't refused: it loses its name.
+            found.dependents[Thing(ThingKind.IMAGE, image.id)] = frozenset(found.users.get(image.id, ()))
     found.groups["unused-images"] = frozenset(unused)
     found.groups["dangling-images"] = frozenset(dangling)
 

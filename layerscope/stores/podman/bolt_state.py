@@ -25,11 +25,11 @@ _SETTINGS = {
     b"volume-path": "VolumeDir",
 }
 _KINDS = {"container": (b"ctr", b"config"), "state": (b"ctr", b"state"), "pod": (b"pod", b"config")}
-_ALL = {**_KINDS, "volume": (b"vol", b"config")}
+_ALL = {**_KINDS, "volume": (b"vol", b"config"), "volume state": (b"vol", b"state")}
 
 
 def read_bolt(data: bytes) -> tuple[dict[str, dict[str, bytes]], dict[str, str], list[str]]:
-    """The JSON records by kind (``container state pod volume``) and key, the settings, and what is wrong.
+    """The JSON records by kind (those of ``_ALL``) and key, the settings, and what is wrong.
 
     Raises:
         CorruptError: neither of its two newest states can be read at all.

@@ -4,7 +4,8 @@
 | --- | --- |
 | `<driver>`, `<driver>-{layers,images,containers}` | the driver's lists (``driver_claims``) |
 | `volumes/<name>` | podman's record of a volume |
-| `libpod/`, `db.sql`, `secrets/`, `defaultNetworkBackend`, `networks/`, `artifacts/` | podman |
+| `libpod/`, `db.sql`, `secrets/`, `defaultNetworkBackend`, `networks/` | podman |
+| `artifacts/` | podman; its blobs the artifacts that have them |
 | `storage.lock`, `userns.lock`, `mounts/`, `tmp/`, `l/` | containers/storage |
 
 A name that neither uses is claimed by nobody, wherever it lies. Additional image stores are roots of their own.
@@ -24,8 +25,10 @@ from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place, by_pattern
 from layerscope.model.digest import is_hex64
 from layerscope.stores.claims import ClaimedTree
+from layerscope.stores.podman.artifacts import BLOBS, read_artifacts
+from layerscope.stores.podman.artifacts import FOLDER as ARTIFACTS
 from layerscope.stores.podman.driver_claims import driver_places
-from layerscope.stores.podman.layer_claims import OWNER, LayerClaims, layer_ids
+from layerscope.stores.podman.layer_claims import OWNER, LayerClaims, is_locked, layer_ids
 from layerscope.stores.podman.libpod import LibpodRecords, read_libpod
 from layerscope.stores.podman.store import PodmanStore
 from layerscope.stores.podman.worlds import driver_counts
@@ -39,6 +42,7 @@ _TEMPORARY = re.compile(r"(container_images_|storage|buildah|podman|libpod|oci|t
 _WRITTEN = re.compile(r"\.tmp-.*\d", re.DOTALL)
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(json|conflist)")
 _LOST_FOUND = "lost+found"
+_MOST_NAMES = 4
 _ROOT_INODE = 2
 _YOUNG_SECONDS = 5.0
 """podman makes a volume's directory a moment before its record."""
@@ -76,7 +80,7 @@ def _beside(root: Directory, known: set[str]) -> dict[str, Place]:
         "defaultNetworkBackend": Place(record),
         "secrets": _secrets(),
         "networks": _networks(),
-        "artifacts": _artifacts(),
+        ARTIFACTS: _artifacts(root),
         "l": Place(Claim("l", Category.RECORD, OWNER, "an empty folder of stores that have images alone")),
         "tmp": _temporary(),
         "volumes": _volumes(root, known),
@@ -127,20 +131,38 @@ def _networks() -> Place:
     return Place(claim, names={"netavark.lock": Place(claim), "cni.lock": Place(claim)}, rule=files)
 
 
-def _artifacts() -> Place:
-    """An OCI image layout, since podman 5.4."""
-    record = Claim("artifacts", Category.RECORD, _PODMAN, "podman's artifacts")
-    blobs = Claim("artifacts/blobs", Category.CONTENT_BLOB, _PODMAN, "content of artifacts, artifacts/index.json")
-    unfinished = Claim("artifacts/oci-put-blob", Category.TEMPORARY, _PODMAN, "an artifact that was being added")
-    files = Place(blobs, rule=by_pattern((is_hex64, Place(blobs))))
+def _artifacts(root: Directory) -> Place:
+    """What no artifact has is nobody's, unless one is being added or removed now."""
+    folder = root.enter(ARTIFACTS)
+    locked = is_locked(folder, "index.lock")
+    artifacts = read_artifacts(root)
+    owners = artifacts.owners()
+    record = Claim(ARTIFACTS, Category.RECORD, _PODMAN, "podman's artifacts")
+    unfinished = Claim(f"{ARTIFACTS}/oci-put-blob", Category.TEMPORARY, _PODMAN, "an artifact that was being added")
+
+    def blob(name: str) -> Place | None:
+        if not is_hex64(name):
+            return None
+        path, told = f"{BLOBS}/{name}", f"{ARTIFACTS}/index.json"
+        if name in owners:
+            return Place(Claim(path, Category.CONTENT_BLOB, f"artifact {_some(owners[name])}", told))
+        if locked or not artifacts.complete or is_locked(folder, "index.lock"):
+            return Place(Claim(path, Category.CONTENT_BLOB, _PODMAN, f"content of artifacts, {told}"))
+        return Place(Claim(path, Category.ORPHAN, "", f"{told} leads to nothing that has it"))
+
     return Place(
         record,
         names={
             **{name: Place(record) for name in ("index.json", "index.lock", "oci-layout")},
-            "blobs": Place(blobs, names={"sha256": files}),
+            "blobs": Place(record, names={"sha256": Place(record, rule=blob)}),
         },
         rule=by_pattern((re.compile(r"oci-put-blob\d+").fullmatch, Place(unfinished))),
     )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _temporary() -> Place:

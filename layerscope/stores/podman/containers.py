@@ -30,7 +30,7 @@ from layerscope.model.image import Image
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.record import Fault, read_bytes, shown, unique
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import nanoseconds, sound_time
 from layerscope.stores.podman.layers import IDMap, Layers
 from layerscope.stores.podman.libpod import ContainerFields, LibpodRecords, Spec, StateFields
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList, read_list
@@ -132,7 +132,7 @@ def _join(record: Listed[ContainerRecord], around: Around) -> Container:
         image=config.rootfs_image_name or metadata.image_name or _name_of(image, image_id),
         image_id=image_id,
         command=_command((config.command if recorded else spec.process.args if spec.process else None) or ()),
-        created=_time(config.created_time) or _time(fields.created),
+        created=sound_time(config.created_time) or sound_time(fields.created),
         started_at=life.started_at,
         finished_at=life.finished_at,
         state=life.state,
@@ -230,10 +230,6 @@ def _text(word: str | None) -> str:
     return word or ""
 
 
-def _time(text: str | None) -> str | None:
-    return text if nanoseconds(text) is not None else None
-
-
 # ---------------------------------------------------------------------- life
 def _life(record: Listed[ContainerRecord], userdata: Directory, around: Around, problems: list[Problem]) -> _Life:
     state = around.libpod.states.get(record.id)
@@ -252,13 +248,14 @@ def _life(record: Listed[ContainerRecord], userdata: Directory, around: Around, 
     told = parsed.typed
     ended = told.status == "stopped"
     word = "exited" if ended else _CRI_WORDS.get(told.status or "", UNKNOWN)
-    return _Life(word, _time(told.started), _time(told.finished) if ended else None, told.exit_code if ended else None)
+    began = sound_time(told.started)
+    return _Life(word, began, sound_time(told.finished) if ended else None, told.exit_code if ended else None)
 
 
 def _of_podman(state: StateFields) -> _Life:
     word = _WORDS.get(state.state or 0, UNKNOWN)
     code = 0 if state.exit_code is None and state.state is not None else state.exit_code
-    return _Life(word, _time(state.started_time), _time(state.finished_time), code)
+    return _Life(word, sound_time(state.started_time), sound_time(state.finished_time), code)
 
 
 def _is_working_container(record: Listed[ContainerRecord], userdata: Directory, around: Around) -> bool:
@@ -296,8 +293,7 @@ def _mounts(config: ContainerFields, userdata: Directory, libpod: LibpodRecords)
     """
     volumes = [one for one in config.named_volumes or () if one is not None and one.destination]
     for volume in sorted(volumes, key=lambda one: one.destination or ""):
-        recorded = libpod.volumes.get(volume.name or "")
-        source = (recorded.typed.mount_point if recorded else None) or ""
+        source = libpod.volume_place(volume.name or "")
         options = volume.options or []
         yield Mount("volume", volume.name or "", source, volume.destination or "", "ro" not in options)
     images = [one for one in config.image_volumes or () if one is not None and one.destination]

@@ -31,7 +31,7 @@ from layerscope.stores.docker.record import is_gone
 from layerscope.stores.podman.big_data import file_name
 from layerscope.stores.podman.containers import ContainerRecord, read_container_list
 from layerscope.stores.podman.images import ImageFields, read_image_list
-from layerscope.stores.podman.layer_claims import OWNER, LayerClaims, is_locked, state_of
+from layerscope.stores.podman.layer_claims import ELSEWHERE, OWNER, LayerClaims, is_locked, state_of
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList
 from layerscope.stores.podman.store import PodmanStore
 
@@ -54,7 +54,7 @@ def driver_places(store: PodmanStore, layers: LayerClaims) -> dict[str, Place]:
         driver: _home(store, layers),
         f"{driver}-layers": _layer_records(store, layers),
         f"{driver}-images": _image_records(store),
-        f"{driver}-containers": _container_records(store),
+        f"{driver}-containers": _container_records(store, layers),
     }
 
 
@@ -174,6 +174,7 @@ class _Folders(Generic[_Record]):
         self._records = records
         self._read = read
         self._state: tuple[object, ...] = ()
+        self.recorded_elsewhere = False
 
     def rule(self, place: Callable[[str, Listed[_Record]], Place]) -> Callable[[str], Place | None]:
         """The rule for names beside the lists: of a folder with a record ``place`` tells whose it is."""
@@ -197,14 +198,17 @@ class _Folders(Generic[_Record]):
         found = self._records.records.get(name)
         if found is not None:
             return found
-        told = f"{self._folder.path}/{self._kind}.json"
+        told, owner = f"{self._folder.path}/{self._kind}.json", ""
         if not self._records.complete:
             category, reason = Category.UNKNOWN, f"{told} can't be read in full, so whether it claims this isn't known"
         elif locked or is_gone(self._folder, name):
             category, reason = Category.TEMPORARY, f"no record claims it, but {self._kind} are written or removed now"
+        elif self.recorded_elsewhere:
+            reason = f"{told} has no record of it, but one is mounted now whose records are elsewhere"
+            category, owner = Category.CONTAINER_RECORD, ELSEWHERE
         else:
             category, reason = Category.ORPHAN, f"{told} has no record of it"
-        return Place(Claim(f"{self._folder.path}/{name}", category, "", reason), whole=True, folder=True)
+        return Place(Claim(f"{self._folder.path}/{name}", category, owner, reason), whole=True, folder=True)
 
 
 def _image_records(store: PodmanStore) -> Place:
@@ -219,10 +223,11 @@ def _image_records(store: PodmanStore) -> Place:
     return Place(own, names=names, rule=folders.rule(image))
 
 
-def _container_records(store: PodmanStore) -> Place:
+def _container_records(store: PodmanStore, layers: LayerClaims) -> Place:
     own, names = _list(store, "containers")
     known = {str(one.id): one for one in store.containers()}
     folders = _Folders(store.folder("containers"), store.container_list, read_container_list)
+    folders.recorded_elsewhere = bool(layers.mounted)
 
     def container(name: str, record: Listed[ContainerRecord]) -> Place:
         claim = Claim(f"{own.path}/{name}", Category.CONTAINER_RECORD, _name(known.get(name), name), record.path)

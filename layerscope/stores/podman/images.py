@@ -31,7 +31,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.image_config import HistoryEntry, ImageConfig
 from layerscope.stores.docker.json_record import parse
 from layerscope.stores.docker.record import Fault, shown, unique
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import nanoseconds, sound_time
 from layerscope.stores.podman.big_data import file_name, read_item
 from layerscope.stores.podman.layers import Layers, StoredLayer
 from layerscope.stores.podman.lineage import find_parents
@@ -123,7 +123,7 @@ def _join(folder: Directory, record: Listed[ImageFields], layers: Layers) -> Sto
         repo_tags=tags,
         repo_digests=digests,
         parent=None,
-        created=_time(created),
+        created=sound_time(created),
         architecture=config.architecture or "",
         os=config.os or ("" if is_list else "linux"),
         author=config.author or "",
@@ -135,10 +135,6 @@ def _join(folder: Directory, record: Listed[ImageFields], layers: Layers) -> Sto
         problems=unique(problems),
     )
     return StoredImage(image, stack, counted, item_bytes, record.raw, is_list, folder.enter(record.id))
-
-
-def _time(text: str | None) -> str | None:
-    return text if nanoseconds(text) is not None else None
 
 
 def _layer_id(text: str | None, record: Listed[ImageFields], problems: list[Problem]) -> CacheID | None:
@@ -246,7 +242,7 @@ def _history(
         taken += has_layer
         rows.append(
             HistoryRow(
-                created=_time(entry.created),
+                created=sound_time(entry.created),
                 created_by=entry.created_by or "",
                 comment=entry.comment or "",
                 author=entry.author or "",

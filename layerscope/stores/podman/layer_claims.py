@@ -6,19 +6,25 @@
 | … that is a container's own | writable layer |
 | … with the flag ``incomplete`` | temporary: the engine removes it |
 | … that nothing leads to | unused layer |
+| no record, but mounted now | writable layer of a container that is recorded elsewhere: in the run root |
 | no record | orphan |
 
 Layers are made and removed under the lock ``layers.lock``, and recorded before it is given back. So while nobody holds
 it, a directory without a record is nobody's, however young; while somebody does, it may be in work.
+With ``--transient-store`` podman keeps the records of containers in the run root, which is no part of this one.
 Source: containers/storage layers.go ``create``, ``Delete``; store.go ``DeleteImage``; seen with podman 4.3 and 5.8.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.locks import held_locks
+from layerscope.hostfs.mounts import mounts_below
 from layerscope.model.claim import Category, Claim
 from layerscope.model.digest import CacheID, is_hex64
 from layerscope.stores.docker.record import Fault, is_gone, list_directory
@@ -28,6 +34,7 @@ from layerscope.stores.podman.store import PodmanStore
 
 OWNER = "containers/storage"
 """Who makes what podman, Buildah and CRI-O share."""
+ELSEWHERE = "a container that is recorded elsewhere"
 _WHOLE_TREES = {"vfs", "btrfs", "zfs"}
 _CONTAINER_RANK, _OTHER_RANK = 10_000, 20_000
 _MOST_NAMES = 4
@@ -174,7 +181,18 @@ class LayerClaims:
         if locked or is_gone(self._store.root.descend(self._folder), name):
             reason = "no record claims it, but layers are being written or removed now"
             return self._made(name, Category.TEMPORARY, OWNER, reason, _OTHER_RANK)
+        if name in self.mounted:
+            reason = "no record here names it, but it is mounted now, as the layer of a transient store's container"
+            return self._made(name, Category.CONTAINER_RW, ELSEWHERE, reason, _CONTAINER_RANK)
         return self._made(name, Category.ORPHAN, "", f"{folder.path}/layers.json has no record of it", _OTHER_RANK)
+
+    @cached_property
+    def mounted(self) -> frozenset[str]:
+        """The layers without a record that are mounted here now."""
+        folder = Path(os.path.realpath(self._store.path)) / self._folder
+        names = (os.path.relpath(mount.point, folder).split("/") for mount in mounts_below(folder))
+        found = (parts[0] for parts in names if parts[1:] == ["merged"])
+        return frozenset(name for name in found if is_hex64(name) and name not in self._claims)
 
     def _anew(self, folder: Directory) -> dict[str, Claim]:
         """The claims by records that are read once more, for what seemed to have none."""

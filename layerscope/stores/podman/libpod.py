@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
@@ -127,6 +128,12 @@ class VolumeFields(msgspec.Struct, rename="camel"):
     options: dict[str, str] | None = msgspec.field(name="volumeOptions", default=None)
 
 
+class VolumeStateFields(msgspec.Struct, rename="camel"):
+    """A volume's state: where it is mounted now, if that is up to its driver."""
+
+    mount_point: str | None = None
+
+
 _Fields = TypeVar("_Fields", bound=msgspec.Struct)
 
 
@@ -138,6 +145,7 @@ class LibpodRecords(Struct, frozen=True):
     states: Mapping[str, Parsed[StateFields]] = field(default_factory=dict)
     pods: Mapping[str, Parsed[PodFields]] = field(default_factory=dict)
     volumes: Mapping[str, Parsed[VolumeFields]] = field(default_factory=dict)
+    volume_states: Mapping[str, Parsed[VolumeStateFields]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
@@ -145,6 +153,15 @@ class LibpodRecords(Struct, frozen=True):
     def is_damaged(self) -> bool:
         """Whether records may be there that could not be read."""
         return any(problem.severity is not Severity.NOTE for problem in self.problems)
+
+    def volume_place(self, name: str) -> str:
+        """Where a volume's files are mounted from, as podman tells it; "" if it isn't mounted, or unknown."""
+        recorded, state = self.volumes.get(name), self.volume_states.get(name)
+        if recorded is None:
+            return ""
+        if (recorded.typed.volume_driver or "local") == "local":
+            return recorded.typed.mount_point or ""
+        return (state.typed.mount_point if state else None) or ""
 
     def raw(self, container: str) -> dict[str, Any] | None:
         """Both records of a container, whole; None if there are none."""
@@ -169,9 +186,7 @@ def read_libpod(root: Directory, known: Collection[str]) -> LibpodRecords:
         if one is not best:
             what = f"is another database of podman's; {best.path} is read, which has more of the containers here"
             problems.append(Problem(one.path, what, severity=Severity.NOTE))
-    return LibpodRecords(
-        best.path, best.containers, best.states, best.pods, best.volumes, best.settings, (*best.problems, *problems)
-    )
+    return replace(best, problems=(*best.problems, *problems))
 
 
 def _read(root: Directory, path: str, problems: list[Problem]) -> LibpodRecords | None:
@@ -207,6 +222,7 @@ def _read(root: Directory, path: str, problems: list[Problem]) -> LibpodRecords 
         _parsed(records["state"], StateFields, "the state of container", path, told),
         _parsed(records["pod"], PodFields, "pod", path, told),
         _parsed(records["volume"], VolumeFields, "volume", path, told),
+        _parsed(records["volume state"], VolumeStateFields, "the state of volume", path, told),
         settings,
         tuple(told),
     )

@@ -7,6 +7,7 @@
 | layer: directory, short name, tar-split | every image and container on it, every unused layer above it |
 | volume | the volume, every container that mounts it |
 | log | the container, or the log alone |
+| artifact's blob | every artifact that has it |
 
 An image without a name goes with its last child; if a container is of it ``podman rmi`` removes the child, then fails.
 Removing a container takes nothing of what it stands on: what no image has is left as an unused layer. ``volume prune``
@@ -26,6 +27,7 @@ from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
 from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.moment import nanoseconds
+from layerscope.stores.podman.artifacts import BLOBS, read_artifacts
 from layerscope.stores.podman.images import StoredImage
 from layerscope.stores.podman.layers import StoredLayer
 from layerscope.stores.podman.store import PodmanStore
@@ -47,8 +49,21 @@ def removable(store: PodmanStore, ledger: Ledger) -> Removable:
     _add_images(store, stored, found)
     _add_layers(store, stored, found)
     _add_volumes(store, found)
+    _add_artifacts(store, found)
     found.add_orphans()
     return found.removable()
+
+
+def _add_artifacts(store: PodmanStore, found: Removal) -> None:
+    """Each name by itself; what names share goes with the last of them."""
+    needs: dict[str, set[Thing]] = {}
+    for one in read_artifacts(store.root).listed:
+        command = command_of("podman", "artifact", "rm", one.name)
+        thing = found.thing(ThingKind.IMAGE, f"artifact {one.name}", f"artifact {one.name}", command)
+        for blob in one.blobs:
+            needs.setdefault(blob, set()).add(thing)
+    for blob, things in needs.items():
+        found.goes(f"{BLOBS}/{blob}", frozenset(things))
 
 
 # ---------------------------------------------------------------------- containers

@@ -4,7 +4,7 @@
 | --- | --- |
 | `ContainerConfig`, `ContainerState` | `ID`, `JSON` |
 | `PodConfig` | `ID`, `JSON` |
-| `VolumeConfig` | `Name`, `JSON` |
+| `VolumeConfig`, `VolumeState` | `Name`, `JSON` |
 | `DBConfig` | `GraphRoot`, `RunRoot`, `GraphDriver`, `VolumeDir` |
 
 The other columns aren't kept up: ``State`` and ``ExitCode`` stay at their first values while ``JSON`` tells the truth.
@@ -33,12 +33,13 @@ _TABLES = {
     "state": ("ContainerState", "ID"),
     "pod": ("PodConfig", "ID"),
     "volume": ("VolumeConfig", "Name"),
+    "volume state": ("VolumeState", "Name"),
 }
 _SETTINGS = ("GraphRoot", "RunRoot", "GraphDriver", "VolumeDir")
 
 
 def read_sqlite(data: bytes, log: bytes | None) -> tuple[dict[str, dict[str, bytes]], dict[str, str], list[str]]:
-    """The JSON records by kind (``container state pod volume``) and key, the settings, and what is wrong.
+    """The JSON records by kind (those of ``_TABLES``) and key, the settings, and what is wrong.
 
     ``log`` is the write-ahead log beside it, if there is one.
 

@@ -13,7 +13,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
 from layerscope.stores.docker.record import Fault, list_directory
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import sound_time
 from layerscope.stores.podman.libpod import LibpodRecords, VolumeFields
 
 _FOLDER = "volumes"
@@ -44,7 +44,7 @@ def read_volumes(root: Directory, path: Path, libpod: LibpodRecords) -> tuple[tu
                 options=fields.options or {},
                 path=inside,
                 mountpoint=f"{path}/{inside}" if inside else fields.mount_point or "",
-                created=fields.created_at if nanoseconds(fields.created_at) is not None else None,
+                created=sound_time(fields.created_at),
             )
         )
     return tuple(found), tuple(problems)

@@ -19,6 +19,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon
 from layerscope.stores.base import StoreFacts
 from layerscope.stores.docker.record import Fault, list_directory, shown
+from layerscope.stores.podman.artifacts import read_artifacts
 from layerscope.stores.podman.layers import IDMap
 from layerscope.stores.podman.worlds import drivers_of
 
@@ -84,6 +85,7 @@ def _features(store: PodmanStore) -> Iterator[str]:
     elsewhere = (one for one in libpod.containers.values() if one.typed.rootfs)
     yield from _counted("containers whose files are in a folder of the host's (--rootfs)", elsewhere)
     yield from _counted("lists of manifests", (one for one in store.stored_images if one.is_list))
+    yield from _counted("artifacts", read_artifacts(store.root).listed)
     if _has(store, "composefs-data"):
         yield "composefs: layers hold objects by digest, their names are not read"
     for other in store.others:
