@@ -13,9 +13,9 @@ from msgspec import Struct
 from layerscope.model.blame import Blame, BlameEvent, BlameStep
 from layerscope.model.level import Level
 from layerscope.model.tree import ContentsAbsent
+from layerscope.overlay.entry_state import own_xattrs, same_bytes, same_stream
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import own_xattrs, same_bytes, same_stream
 from layerscope.overlay.view import MergedView, Place
 
 _MISSING = (FileNotFoundError, NotADirectoryError)

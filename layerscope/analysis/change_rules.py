@@ -17,9 +17,9 @@ import stat as modes
 from collections.abc import Callable
 from typing import NamedTuple
 
+from layerscope.overlay.entry_state import content_differs_by_stat, different_owner_or_mode, own_xattrs, same_bytes
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import content_differs_by_stat, different_owner_or_mode, own_xattrs, same_bytes
 
 _CAPABILITY = "security.capability"
 _SECOND = 1_000_000_000

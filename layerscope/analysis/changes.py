@@ -45,12 +45,13 @@ def tree_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[
     return _Comparison(old, new, STORAGE, detail).run()
 
 
-def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
+def exact_changes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> list[Change]:
     """Every difference from ``old`` to ``new``: content byte by byte, metadata with times and all extended attributes.
 
     A directory's own times and size don't count. A removed directory is one line; its members have none.
+    ``cancelled`` is asked for every directory; when it says so the comparison ends, and its result means nothing.
     """
-    return _Comparison(old, new, EXACT, True).run()
+    return _Comparison(old, new, EXACT, detail=True).run(cancelled)
 
 
 def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> int:
@@ -134,14 +135,14 @@ class _Comparison:
                     levels = after.part.level, before.part.level
                     self._note(Change(new.path_of(name), _CHANGED, _SOMEHOW, None, None, *levels))
             if after.kind == "d":
-                self._go_on(old, new, name, before, after)
+                self._go_on(old, new, name, before)
 
     def _changed(self, old: Copy, new: Copy) -> None:
         path = new.directory.path_of(new.name)
         sizes = _bytes_of(new.stat), _bytes_of(old.stat)
         self._note(Change(path, _CHANGED, _reason(old, new), *sizes, new.part.level, old.part.level))
 
-    def _go_on(self, old: MergedDirectory, new: MergedDirectory, name: str, before: Found, after: Found) -> None:
+    def _go_on(self, old: MergedDirectory, new: MergedDirectory, name: str, before: Found) -> None:
         """Into a directory that the new view has: its pairs, or all it holds if the old view has none there."""
         child = _child(new, name)
         if child is None:

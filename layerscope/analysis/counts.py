@@ -26,7 +26,7 @@ def level_counts(view: MergedView, number: int, cancelled: Callable[[], bool] = 
     while pending and not cancelled():
         directory = pending.pop()
         if len(directory.parts) == 1:
-            _count_alone(cut, directory.parts[0], counts)
+            _count_alone(cut, directory.parts[0], counts, cancelled)
             continue
         try:
             for entry in stream_own_entries(directory):
@@ -53,10 +53,10 @@ def _child(directory: MergedDirectory, name: str) -> Iterator[MergedDirectory]:
         return
 
 
-def _count_alone(view: MergedView, top: Part, counts: dict[EntryState, int]) -> None:
+def _count_alone(view: MergedView, top: Part, counts: dict[EntryState, int], cancelled: Callable[[], bool]) -> None:
     """Count a directory below which no other level has anything: names are enough."""
     pending = [top]
-    while pending:
+    while pending and not cancelled():
         part = pending.pop()
         for name, kind in view.listing_of(part).items():
             if kind == "w":

@@ -49,7 +49,7 @@ class OtherLayers:
     def _shown(self, folder: Folder, strand: Strand, told: set[tuple[int, str]]) -> dict[int, list[str]]:
         """The names of files in view by the position of their directory in the strand, each once a folder."""
         found: dict[int, list[str]] = {}
-        for name in folder.names():
+        for name in folder.names_of(strand):
             for copy in folder.copies(strand, name):
                 place = (id(copy.part), name)
                 if copy.hider is None and copy.kind == "f" and not copy.held.moved and place not in told:

@@ -30,6 +30,7 @@ _CAPABILITY = "security.capability"
 _WHITEOUT = "whiteout"
 _TYPE = 0o170000
 _TOGETHER = 512
+_FIRST = (0,)
 _OF_KIND = {"d": {"dir"}, "f": {"file"}, "l": {"symlink"}, "o": {"char", "block", "fifo", "socket"}, "w": {_WHITEOUT}}
 
 
@@ -69,13 +70,15 @@ class _Look(NamedTuple):
     special: frozenset[str]
 
 
-def find_entries(
+def find_runs(
     views: Sequence[MergedView],
     wanted: Wanted,
     xattrs: bool = False,
     levels: Sequence[Mapping[int, Level]] | None = None,
-) -> Iterator[Hit]:
+) -> Iterator[Run | Hit]:
     """The stored copies that fit, by the bytes of their paths, then higher levels first, then in the stacks' order.
+
+    What lies together comes in one piece.
 
     Args:
         views: The stacks. What can't be read is told in their problems.
@@ -83,20 +86,6 @@ def find_entries(
         xattrs: Also all extended attributes of each.
         levels: Of each stack the levels by number, for chain and cache IDs.
     """
-    for found in find_runs(views, wanted, xattrs, levels):
-        if isinstance(found, Run):
-            yield from found.hits()
-        else:
-            yield found
-
-
-def find_runs(
-    views: Sequence[MergedView],
-    wanted: Wanted,
-    xattrs: bool = False,
-    levels: Sequence[Mapping[int, Level]] | None = None,
-) -> Iterator[Run | Hit]:
-    """As :func:`find_entries`, what lies together in one piece."""
     searches: list[_Search] = []  # in the directories that aren't finished, each in the one before
     for folder, names in walk_runs(folder_of(views), wanted.select):
         while searches and not searches[-1].is_around(folder):
@@ -118,14 +107,9 @@ class _Search:
         self._levels = levels
         self._checks = replace(wanted, deleted=False, visible=False, states=frozenset()) != Wanted(wanted.select)
         self._listings = list(folder.listings())
-        self._of_several: set[str] = set()
-        if len(self._listings) > 1:
-            seen: set[str] = set()
-            for _, listing in self._listings:
-                self._of_several |= seen & listing.keys()
-                seen.update(listing)
+        self._holders = folder.holders() if len(self._listings) > 1 else None
         self._outlooks: dict[int, Outlook] | None = None
-        self._patterns: dict[tuple[MarkedKind | None, ...], list[Sighting]] = {}
+        self._patterns: dict[tuple[tuple[int, MarkedKind], ...], list[Sighting]] = {}
 
     def is_around(self, folder: Folder) -> bool:
         """Whether ``folder`` is this directory or below it."""
@@ -141,13 +125,12 @@ class _Search:
         looks: dict[int, _Look] = {}
         alone: list[str] = []
         part: Part | None = None
-        several, listings, types = self._of_several, self._listings, self._wanted.types
+        holders, listings, types = self._holders, self._listings, self._wanted.types
         for name in names:
             here: Part | None = None
-            if name not in several:
-                for here, listing in listings:  # noqa: B007 - the one that has it
-                    if name in listing:
-                        break
+            places = _FIRST if holders is None else holders[name]
+            if len(places) == 1:
+                here, listing = listings[places[0]]
                 kind = listing[name]
                 if kind in ("d", "w"):
                     here = None
@@ -175,7 +158,7 @@ class _Search:
             if look is None:
                 look = looks[id(part)] = self._look(part, sighting.strand.view, names)
             stat = look.stats.get(name) or _stat(sighting, name)
-            if stat is None or not _fits(part, stat, kind == "w", name, wanted):
+            if stat is None or not _fits(part, stat, name, wanted, removes=kind == "w"):
                 continue
             if kind == "w":
                 if not wanted.states or EntryState.WHITEOUT in wanted.states:
@@ -197,8 +180,9 @@ class _Search:
 
     def _sightings(self, name: str) -> list[Sighting]:
         """The copies of a name. What isn't a directory is hidden as all are that the same levels have."""
-        pattern = tuple([listing.get(name) for _, listing in self._listings])
-        if "d" in pattern:
+        places = _FIRST if self._holders is None else self._holders[name]
+        pattern = tuple([(place, self._listings[place][1][name]) for place in places])
+        if any(kind == "d" for _, kind in pattern):
             return sightings_of(self.folder, name, self._wanted)
         found = self._patterns.get(pattern)
         if found is None:
@@ -253,7 +237,7 @@ class _Search:
                     yield self._run(outlook, state, rows)
                     rows = []
                 yield from self._one(name, [name], {})
-            elif stat is not None and (not self._checks or _fits(part, stat, False, name, self._wanted)):
+            elif stat is not None and (not self._checks or _fits(part, stat, name, self._wanted, removes=False)):
                 target = _target(part, name) if stat.st_mode & _TYPE == modes.S_IFLNK else None
                 rows.append((name, stat, target))
         if rows:
@@ -294,7 +278,7 @@ def _stat(sighting: Sighting, name: str) -> os.stat_result | None:
         return None
 
 
-def _fits(part: Part, stat: os.stat_result, removes: bool, name: str, wanted: Wanted) -> bool:
+def _fits(part: Part, stat: os.stat_result, name: str, wanted: Wanted, *, removes: bool) -> bool:
     mode = stat.st_mode
     kind = _WHITEOUT if removes else file_type(mode)
     if wanted.types and kind not in wanted.types:

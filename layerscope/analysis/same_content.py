@@ -6,10 +6,11 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import BinaryIO, NamedTuple
 
+from layerscope.analysis.sorted_spill import SortedSpill
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import ContentsAbsent, KnowsContent, LayerDirectory
 
@@ -18,6 +19,9 @@ _ZEROS = bytes(_CHUNK)
 _HEAD = 1 << 14
 _LONG = 1 << 16
 _MOST_TOLD = 1000
+
+Stored = tuple[int, bytes]
+"""A file by its level and its path in that."""
 
 
 class Same(NamedTuple):
@@ -39,29 +43,56 @@ def find_same(
 ) -> Iterator[Same]:
     """Each file whose content one before it has: of N copies N-1, the lowest level's first path is the one kept.
 
+    Files are read directory by directory, whatever their sizes; what was read of them is sorted on disk.
+
     Args:
         files: Size, level and path in that level, sorted.
         tops: The top directory of each level.
         problems: Gains what can't be read; such files are the same as nothing.
         cancelled: Asked before each file is read.
         counted: Whether a level's copies are told; all others are there to be compared with.
+
+    Raises:
+        OSError: a temporary file can't be written.
     """
     reading = _Reading(tops, problems)
-    for size, rows in groupby(files, key=itemgetter(0)):
-        alike: list[tuple[int, bytes]] = []
-        for _, level, path in rows:
-            alike.append((level, path))
-        if len(alike) < 2 or not any(counted(level) for level, _ in alike):
+    with SortedSpill() as places, SortedSpill() as keys:
+        for size, rows in groupby(files, key=itemgetter(0)):
+            for _, level, path in _of_use(rows, counted):
+                folder, slash, name = path.rpartition(b"/")
+                places.add((level, folder + slash, name, size))
+        for level, folder, name, size in places:
+            if cancelled():
+                return
+            key = reading.key(level, folder + name, _HEAD if size > _LONG else None)
+            if key is not None:
+                keys.add((size, key, level, folder + name))
+        for (size, _), read in groupby(keys, key=itemgetter(0, 1)):
+            alike = ((level, path) for _, _, level, path in read)
+            for group in reading.grouped(list(alike), cancelled) if size > _LONG else [alike]:
+                yield from _told(size, iter(group), counted)
+
+
+def _of_use(rows: Iterable[tuple[int, int, bytes]], counted: Callable[[int], bool]) -> Iterator[tuple[int, int, bytes]]:
+    """Files of one size, if there are several of them and any of their levels counts."""
+    waiting: list[tuple[int, int, bytes]] = []
+    useful = enough = False
+    for row in rows:
+        if enough:
+            yield row
             continue
-        if size > _LONG:
-            heads = reading.grouped(alike, _HEAD, cancelled)
-            groups = [found for group in heads if len(group) > 1 for found in reading.grouped(group, None, cancelled)]
-        else:
-            groups = reading.grouped(alike, None, cancelled)
-        for (first_level, first_path), *others in groups:
-            for level, path in others:
-                if counted(level):
-                    yield Same(size, level, path, first_level, first_path)
+        waiting.append(row)
+        useful = useful or counted(row[1])
+        if useful and len(waiting) > 1:
+            enough = True
+            yield from waiting
+
+
+def _told(size: int, alike: Iterator[Stored], counted: Callable[[int], bool]) -> Iterator[Same]:
+    first_level, first_path = next(alike)
+    for level, path in alike:
+        if counted(level):
+            yield Same(size, level, path, first_level, first_path)
 
 
 class _Reading:
@@ -70,44 +101,50 @@ class _Reading:
     def __init__(self, tops: Mapping[int, LayerDirectory], problems: list[Problem]) -> None:
         self._tops = tops
         self._problems = problems
-        self._place: tuple[int, str] | None = None
-        self._directory: LayerDirectory | None = None
+        self._level: int | None = None
+        self._names: list[str] = []
+        self._trail: list[LayerDirectory] = []
 
-    def grouped(
-        self, files: list[tuple[int, bytes]], limit: int | None, cancelled: Callable[[], bool]
-    ) -> list[list[tuple[int, bytes]]]:
-        """The files by the hash of their first ``limit`` bytes (None: all), each group in the order given."""
-        groups: dict[object, list[tuple[int, bytes]]] = {}
-        for level, path in files:
+    def grouped(self, files: list[Stored], cancelled: Callable[[], bool]) -> list[list[Stored]]:
+        """The files by the hash of all their bytes, each group in the order given."""
+        groups: dict[bytes, list[Stored]] = {}
+        for level, path in files if len(files) > 1 else ():
             if cancelled():
                 return []
-            key = self._key(level, os.fsdecode(path), limit)
+            key = self.key(level, path, None)
             if key is not None:
                 groups.setdefault(key, []).append((level, path))
         return list(groups.values())
 
-    def _key(self, level: int, path: str, limit: int | None) -> object:
-        folder, _, name = path.rpartition("/")
+    def key(self, level: int, path: bytes, limit: int | None) -> bytes | None:
+        """What files of the same first ``limit`` bytes (None: of all) share; None if it can't be told."""
+        folder, _, name = os.fsdecode(path).rpartition("/")
         try:
             directory = self._folder(level, folder)
             try:
                 return content_digest(directory, name, limit)
             except ContentsAbsent:
-                return directory.content_key(name) if isinstance(directory, KnowsContent) else None
+                recorded = directory.content_key(name) if isinstance(directory, KnowsContent) else None
+                return None if recorded is None else b"recorded %d %d" % recorded
         except OSError as error:
             if not isinstance(error, FileNotFoundError) and len(self._problems) < _MOST_TOLD:
                 what = f"level {level}: cannot read it: {os.strerror(error.errno or 0)}"
                 effect = "whether its content is stored elsewhere too isn't known"
-                self._problems.append(Problem(path, what, effect, severity=Severity.WARNING))
+                self._problems.append(Problem(os.fsdecode(path), what, effect, severity=Severity.WARNING))
             return None
 
     def _folder(self, level: int, folder: str) -> LayerDirectory:
-        if self._place != (level, folder) or self._directory is None:
-            directory = self._tops[level]
-            for name in folder.split("/") if folder else ():
-                directory = directory.enter(name)
-            self._place, self._directory = (level, folder), directory
-        return self._directory
+        """A directory; those on the way to the last one are kept."""
+        if level != self._level:
+            self._level, self._names, self._trail = level, [], [self._tops[level]]
+        names = folder.split("/") if folder else []
+        if names != self._names:
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(names, self._names, strict=False)))
+            del self._names[shared:], self._trail[shared + 1 :]
+            for name in names[shared:]:
+                self._trail.append(self._trail[-1].enter(name))
+                self._names.append(name)
+        return self._trail[-1]
 
 
 def content_digest(directory: LayerDirectory, name: str, limit: int | None = None) -> bytes:

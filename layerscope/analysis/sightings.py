@@ -42,6 +42,7 @@ class Sighting(Struct):
 def outlooks_of(folder: Folder, wanted: Wanted) -> dict[int, Outlook]:
     """By the ``id`` of each directory what becomes of the names that no other one here holds."""
     found: dict[int, Outlook] = {}
+    stacks: dict[int, list[int]] = {}
     for strand in folder.strands:
         hidden_by: int | None = None
         for held in strand.held:
@@ -50,37 +51,40 @@ def outlooks_of(folder: Folder, wanted: Wanted) -> dict[int, Outlook]:
             gone = hidden_by is not None
             if (wanted.deleted and not gone) or (wanted.visible and gone):
                 continue
+            stacks.setdefault(id(held.part), []).extend(strand.stacks)
             known = found.get(id(held.part))
             if known is None:
-                found[id(held.part)] = Outlook(held.part, strand, strand.stacks, gone, hidden_by)
+                found[id(held.part)] = Outlook(held.part, strand, (), gone, hidden_by)
                 continue
-            known.stacks = tuple(sorted((*known.stacks, *strand.stacks)))
             known.gone = known.gone and gone
             if hidden_by is None:
                 known.hidden_by = None
+    for part, outlook in found.items():
+        outlook.stacks = tuple(sorted(stacks[part]))
     return found
 
 
 def sightings_of(folder: Folder, name: str, wanted: Wanted) -> list[Sighting]:
     """The copies of a name, each once, higher levels first."""
     found: dict[int, Sighting] = {}
-    for strand in folder.strands:
+    stacks: dict[int, list[int]] = {}
+    for strand in folder.strands_with(name):
         copies = folder.copies(strand, name)
-        if not copies:
-            continue
         gone = copies[0].kind == "w" or copies[0].hider is not None
         for copy in copies:
             hidden_by = copy.hider.level if copy.hider else copy.part.level if copy.kind == "w" else None
             if (wanted.deleted and (not gone or copy.kind == "w")) or (wanted.visible and hidden_by is not None):
                 continue
+            stacks.setdefault(id(copy.part), []).extend(strand.stacks)
             known = found.get(id(copy.part))
             if known is None:
-                found[id(copy.part)] = Sighting(copy, strand, strand.stacks, gone, hidden_by)
+                found[id(copy.part)] = Sighting(copy, strand, (), gone, hidden_by)
                 continue
-            known.stacks = tuple(sorted((*known.stacks, *strand.stacks)))
             known.gone = known.gone and gone
             if hidden_by is None:
                 known.hidden_by = None
+    for part, sighting in found.items():
+        sighting.stacks = tuple(sorted(stacks[part]))
     return sorted(found.values(), key=lambda one: (-one.copy.part.level, one.stacks))
 
 

@@ -17,16 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from layerscope.formats.gotime import parse_rfc3339
-from layerscope.model.change import Change, ChangeKind
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, ImageID
 from layerscope.model.image import Image, Layer
 from layerscope.model.subject import ImageUsage
-
-
-def changed_size(changes: Iterable[Change]) -> int:
-    """SizeRw where a layer is a whole tree: the sizes of what was added or changed (hard links are not told apart)."""
-    return sum(change.size or 0 for change in changes if change.kind is not ChangeKind.DELETED)
 
 
 def image_usages(

@@ -90,7 +90,7 @@ def stats_in(view: MergedView, part: Part, names: Sequence[str]) -> list[os.stat
 class Folder:
     """One path that is a directory in at least one level; its directories are listed when it is made."""
 
-    __slots__ = ("_listings", "path", "strands")
+    __slots__ = ("_held_by", "_holders", "_listings", "path", "strands")
 
     def __init__(self, path: str, strands: Sequence[Strand]) -> None:
         self.path = path
@@ -100,6 +100,8 @@ class Folder:
             for held in strand.held:
                 if id(held.part) not in self._listings:
                     self._listings[id(held.part)] = strand.view.listing_of(held.part)
+        self._holders: dict[str, list[int]] | None = None
+        self._held_by: dict[int, list[int]] | None = None
 
     def path_of(self, name: str) -> str:
         """The path of an entry, without leading slash."""
@@ -110,6 +112,10 @@ class Folder:
         if len(self._listings) == 1:
             return next(iter(self._listings.values())).keys()
         return set().union(*self._listings.values())
+
+    def names_of(self, strand: Strand) -> set[str]:
+        """Every name that one of the strands stores here, whiteouts included."""
+        return set().union(*(self._listings[id(held.part)] for held in strand.held))
 
     def folders(self) -> set[str]:
         """The names that are a directory in any level."""
@@ -123,6 +129,37 @@ class Folder:
     def listing(self, part: Part) -> Mapping[str, MarkedKind]:
         """What one of the directories holds."""
         return self._listings[id(part)]
+
+    def holders(self) -> Mapping[str, Sequence[int]]:
+        """By each name the directories that hold it, numbered as :meth:`listings` gives them."""
+        if self._holders is None:
+            found: dict[str, list[int]] = {}
+            for number, listing in enumerate(self._listings.values()):
+                alone = [number]  # of many names: one list serves them all
+                for name in listing:
+                    others = found.setdefault(name, alone)
+                    if others is alone:
+                        continue
+                    if len(others) > 1:
+                        others.append(number)
+                    else:
+                        found[name] = [*others, number]
+            self._holders = found
+        return self._holders
+
+    def strands_with(self, name: str) -> Sequence[Strand]:
+        """The strands that store something under ``name``, in their order."""
+        if len(self.strands) == 1:
+            return self.strands
+        if self._held_by is None:
+            self._held_by = {}
+            for number, strand in enumerate(self.strands):
+                for part in {id(held.part) for held in strand.held}:
+                    self._held_by.setdefault(part, []).append(number)
+        parts = list(self._listings)
+        found = [self._held_by[parts[holder]] for holder in self.holders().get(name, ())]
+        numbers = found[0] if len(found) == 1 else sorted(set().union(*found))
+        return [self.strands[number] for number in numbers]
 
     def copies(self, strand: Strand, name: str) -> list[Copy]:
         """The copies of ``name`` that a strand stores, top first, each with the nearest thing above that hides it."""
@@ -162,7 +199,7 @@ class Folder:
 
     def child(self, name: str) -> Folder | None:
         """The directory ``name``, hidden or not; None if no level has one."""
-        merged: dict[tuple[tuple[int, Hider | None, bool], ...], Strand] = {}
+        merged: dict[tuple[tuple[int, Hider | None, bool], ...], tuple[Strand, list[int]]] = {}
         entered: dict[int, Part] = {}
 
         def enter(part: Part) -> Part:
@@ -170,7 +207,7 @@ class Folder:
                 entered[id(part)] = part.enter(name)
             return entered[id(part)]
 
-        for strand in self.strands:
+        for strand in self.strands_with(name):
             held = [
                 Held(enter(copy.part), copy.barrier, copy.held.moved)
                 for copy in self.copies(strand, name)
@@ -180,10 +217,11 @@ class Folder:
             if not held:
                 continue
             key = tuple((id(one.part), one.barrier, one.moved) for one in held)
-            same = merged.get(key)
-            stacks = strand.stacks if same is None else same.stacks + strand.stacks
-            merged[key] = Strand(strand.view, tuple(held), stacks)
-        return Folder(self.path_of(name), tuple(merged.values())) if merged else None
+            _, stacks = merged.setdefault(key, (Strand(strand.view, tuple(held), ()), []))
+            stacks.extend(strand.stacks)
+        if not merged:
+            return None
+        return Folder(self.path_of(name), [one._replace(stacks=tuple(stacks)) for one, stacks in merged.values()])
 
     def _with_moved(self, strand: Strand, held: list[Held]) -> list[Held]:
         """With the directories of lower levels that the redirect of a directory in view leads to."""

@@ -23,9 +23,9 @@ from layerscope.analysis.sorted_spill import SortedSpill
 from layerscope.analysis.stored_copies import Copy, Folder, Hides, Strand, folder_of, stats_in, walk_folders
 from layerscope.model.problem import Problem
 from layerscope.model.waste import Cause, CauseTotal, LevelWaste, Waste, WasteItem
+from layerscope.overlay.entry_state import same_bytes
 from layerscope.overlay.merged import MergedDirectory
 from layerscope.overlay.part import Part
-from layerscope.overlay.provenance import same_bytes
 from layerscope.overlay.view import MergedView
 
 _NAMES_AT_ONCE = 2048

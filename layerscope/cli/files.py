@@ -37,7 +37,8 @@ def ls(options: Options, ref: str, recursive: bool, everything: bool, long: bool
     out = Output(options.ascii)
     with options.session() as session:
         subject = find_subject(session, ref, path="optional")
-        entries = session.entries(subject, path_of(subject), recursive=recursive, hidden=everything)
+        path = path_of(subject)
+        entries = session.entries(subject, path, recursive=recursive, hidden=everything, xattrs=options.json)
         if options.json:
             out.array(json.entry(entry, entry.xattrs or {}) for entry in entries)
         else:

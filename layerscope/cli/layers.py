@@ -9,6 +9,7 @@ import click
 
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import Output
+from layerscope.cli.progress import Progress
 from layerscope.cli.reference import RefType, find_subject, path_of
 from layerscope.cli.render import json
 from layerscope.cli.render.docker_form import UNKNOWN, short_id, size
@@ -34,7 +35,9 @@ def stack(options: Options, ref: str, no_counts: bool) -> int:
     """The layers of REF, top first, drawn to scale."""
     out = Output(options.ascii)
     with options.session() as session:
-        levels = session.stack(find_subject(session, ref), counts=not no_counts)
+        subject = find_subject(session, ref)
+        with Progress("counting") as progress:
+            levels = session.stack(subject, not no_counts, progress.passed)
         if options.json:
             out.array(map(json.stack_level, levels))
         else:
@@ -56,7 +59,9 @@ def diff(options: Options, ref: str, other: str | None, corrected: bool) -> int:
         if other is None:
             changes = session.changes(_container(session, ref), corrected=corrected, detail=options.json)
         else:
-            changes = session.compare(find_subject(session, ref), find_subject(session, other))
+            old, new = find_subject(session, ref), find_subject(session, other)
+            with Progress("comparing") as progress:
+                changes = session.compare(old, new, progress.passed)
         if options.json:
             out.array(map(json.change, changes))
         else:

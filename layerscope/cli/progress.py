@@ -20,6 +20,7 @@ class Progress:
         self._doing = doing
         self._shown = sys.stderr is not None and sys.stderr.isatty()
         self._begun = self._told = time.monotonic()
+        self._passed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +56,12 @@ class Progress:
         rate = entries / max(now - self._begun, 0.001)
         left = f", at most {(most - entries) / rate:.0f} s left" if rate and most is not None and most > entries else ""
         self._write(f"{_CLEAR}{self._doing} {entries:,} entries, {rate:,.0f}/s{left}")
+
+    def passed(self) -> bool:
+        """One more directory or file was reached; never true, so that work which can be cancelled can be given this."""
+        self._passed += 1
+        self.count(self._passed, None)
+        return False
 
     def _write(self, text: str) -> None:
         try:

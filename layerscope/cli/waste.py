@@ -10,6 +10,7 @@ import click
 
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import Output
+from layerscope.cli.progress import Progress
 from layerscope.cli.reference import RefType, find_subject
 from layerscope.cli.render import waste as render
 from layerscope.cli.report import exit_code, tell
@@ -63,7 +64,9 @@ def waste(
         if ref is None:
             return _all_images(options, session, rules, not no_same_content, out)
         subject = find_subject(session, ref)
-        with waste_of(session, subject, not no_same_content, everywhere=everywhere) as found:
+        with Progress("looking for waste") as progress:
+            report = waste_of(session, subject, not no_same_content, progress.passed, everywhere)
+        with report as found:
             totals = found.waste
             results = check_rules(rules, totals)
             if options.json:
@@ -84,7 +87,9 @@ def _all_images(options: Options, session: Session, rules: Sequence[Rule], same_
     rows: list[tuple[Subject, Waste]] = []
     before = b"[\n"
     for usage in session.images():
-        with waste_of(session, Subject(usage.image, None), same_content) as found:
+        with Progress("looking for waste") as progress:
+            report = waste_of(session, Subject(usage.image, None), same_content, progress.passed)
+        with report as found:
             totals = found.waste
             results = check_rules(rules, totals)
             if options.json:

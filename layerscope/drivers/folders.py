@@ -167,6 +167,7 @@ class LinkedLayers(LayerFolders):
     def __init__(self, root: Directory, dialect: Dialect) -> None:
         super().__init__(root, dialect)
         self._shorts: dict[str, CacheID] | None = None
+        self._resolved: dict[str, CacheID] = {}
 
     def layer_ids(self) -> list[CacheID]:
         """The directories in ``home`` but ``l``, sorted."""
@@ -184,6 +185,13 @@ class LinkedLayers(LayerFolders):
         return self._shorts
 
     def _resolve(self, short: str) -> CacheID | None:
+        """The layer of a short name, looked up once: each of a stack's layers names all below it."""
+        found = self._resolved.get(short)
+        if found is None and (found := self._look_up(short)) is not None:
+            self._resolved[short] = found
+        return found
+
+    def _look_up(self, short: str) -> CacheID | None:
         """The layer of a short name: by the symlink's text if the ``link`` file agrees, else by all ``link`` files."""
         if not is_file_name(short):
             return None
@@ -205,13 +213,13 @@ class LinkedLayers(LayerFolders):
         if text is None:
             return [] if self._is_base(cache_id) else None
         items = text.split(":")
-        found: list[CacheID] = []
+        found: dict[CacheID, None] = {}
         for item in items if len(items) <= self.most_lower else ("",):
             lower = self._resolve(item.removeprefix("l/")) if item.startswith("l/") else None
             if lower is None or lower == cache_id or lower in found:
                 return None
-            found.append(lower)
-        return found
+            found[lower] = None
+        return list(found)
 
     def _is_base(self, cache_id: CacheID) -> bool:
         """Whether the layer is there and has no ``lower`` at all."""

@@ -44,7 +44,7 @@ from layerscope.overlay.engine import Overlay
 from layerscope.services.copy_out import copy_out
 from layerscope.services.faults import told
 from layerscope.services.opening import open_root
-from layerscope.services.resolve import familiar, name_meant, resolve
+from layerscope.services.resolve import Names, familiar, name_meant
 from layerscope.services.saving import image_bytes
 from layerscope.services.session import Session
 from layerscope.stores.base import SharesStorage
@@ -105,13 +105,13 @@ class Lab:
     # ------------------------------------------------------------------ what a name names
     def image(self, name: str) -> Image:
         """The image of a name or id."""
-        image = resolve(_plain(name), self._root.store().images(), (), "image").image
+        image = Names(self._root.store().images()).subject(_plain(name), "image").image
         assert image is not None
         return image
 
     def container(self, name: str) -> Container:
         """The container of a name or id."""
-        container = resolve(_plain(name), (), self._root.store().containers(), "container").container
+        container = Names((), self._root.store().containers()).subject(_plain(name), "container").container
         assert container is not None
         return container
 

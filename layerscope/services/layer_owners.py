@@ -1,7 +1,7 @@
 """Owners of layers' files as containers see them, where an engine keeps them under others on disk.
 
 Three things shift them, in this order: the namespace that a whole engine works in (of the root, see
-:mod:`layerscope.stores.rootless`), that of one container (recorded with its layers), and owners and modes that the
+:mod:`layerscope.stores.owners`), that of one container (recorded with its layers), and owners and modes that the
 engine couldn't set and fuse-overlayfs keeps in an attribute. The latter counts as fuse-overlayfs lets it: only where it
 mounts the layers, and in those whose top directory carries it; which of its two names is taken is told there, too.
 Sources: containers/storage drivers/overlay/overlay.go; fuse-overlayfs direct.c ``direct_load_data_source``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from heapq import heappop, heappush
 
 from msgspec.structs import replace
 
@@ -11,6 +12,7 @@ from layerscope.analysis.hard_links import HardLinks
 from layerscope.model.entry import Entry
 from layerscope.model.level import Level
 from layerscope.overlay import MergedDirectory, MergedView, describe, entries
+from layerscope.overlay.provenance import ordered_entries
 from layerscope.overlay.view import Place
 
 
@@ -62,9 +64,9 @@ def _single(place: Place, hidden: bool, xattrs: bool) -> list[Entry]:
 def _stream(directory: MergedDirectory, recursive: bool, hidden: bool, xattrs: bool) -> Iterator[Entry]:
     """Entries in the order of their whole paths' bytes: ``a``, ``a-b``, ``a/b``."""
     if not recursive:
-        yield from entries(directory, hidden, xattrs=xattrs)
+        yield from ordered_entries(directory, hidden, xattrs=xattrs)
         return
-    pending = [iter(_steps(directory, hidden, xattrs))]
+    pending = [_steps(directory, hidden, xattrs)]
     while pending:
         step = next(pending[-1], None)
         if step is None:
@@ -77,21 +79,22 @@ def _stream(directory: MergedDirectory, recursive: bool, hidden: bool, xattrs: b
                 child = parent.child(name)
             except OSError:
                 continue
-            pending.append(iter(_steps(child, hidden, xattrs)))
+            pending.append(_steps(child, hidden, xattrs))
 
 
-def _steps(directory: MergedDirectory, hidden: bool, xattrs: bool) -> list[Entry | tuple[MergedDirectory, str]]:
+def _steps(directory: MergedDirectory, hidden: bool, xattrs: bool) -> Iterator[Entry | tuple[MergedDirectory, str]]:
     """The entries of a directory and the descents into its directories, in order."""
-    found: list[tuple[bytes, int, Entry | tuple[MergedDirectory, str]]] = []
-    folders: set[str] = set()
-    for entry in entries(directory, hidden, xattrs=xattrs):
-        key = os.fsencode(entry.name)
-        found.append((key, -entry.level, entry))
-        if entry.is_dir and entry.name not in folders:
-            folders.add(entry.name)
-            found.append((key + b"/", 0, (directory, entry.name)))
-    found.sort(key=lambda step: step[:2])
-    return [step for _, _, step in found]
+    descents: list[bytes] = []  # a heap of names with a slash, whose turn comes before the first larger name
+    last = ""
+    for entry in ordered_entries(directory, hidden, xattrs=xattrs):
+        while descents and descents[0] < os.fsencode(entry.name):
+            yield directory, os.fsdecode(heappop(descents)[:-1])
+        yield entry
+        if entry.is_dir and entry.name != last:
+            last = entry.name
+            heappush(descents, os.fsencode(last) + b"/")
+    while descents:
+        yield directory, os.fsdecode(heappop(descents)[:-1])
 
 
 def _named(entry: Entry, levels: Mapping[int, Level]) -> Entry:

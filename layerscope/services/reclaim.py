@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from layerscope.analysis.ledger.reclaim import freed, needs_of, plan, weights
+from layerscope.analysis.ledger.reclaim import Returns, needs_of, plan, weights
 from layerscope.errors import UnsupportedError, UsageError
 from layerscope.model.ledger import Ledger
-from layerscope.model.reclaim import Candidate, Kept, Reclaim, Removable, Thing, ThingKind
+from layerscope.model.reclaim import Candidate, Kept, Need, Reclaim, Removable, Thing, ThingKind
 from layerscope.model.ref import Ref
 from layerscope.services.ledger import ledger
 from layerscope.services.resolve import name_meant
@@ -80,7 +80,7 @@ class _Answer:
         self._session = session
         self._ledger = counted
         self._removable = removable
-        self._weights = weights(counted, removable)
+        self._returns = Returns(weights(counted, removable))
         self._named: dict[Thing, set[str]] = {}
         self._untagged: dict[Thing, str] = {}
 
@@ -160,7 +160,7 @@ class _Answer:
         going = self._going(asked)
         return Reclaim(
             asked=tuple(words),
-            frees_disk=freed(self._weights, going),
+            frees_disk=self._returns.freed(going),
             kept=tuple(self._kept(asked, going)),
             commands=self._commands(going),
             candidates=() if words else self.candidates(),
@@ -174,8 +174,8 @@ class _Answer:
             allowed = {thing for thing in self._removable.names if thing.kind in _PLANNED}
             useful = self._going(allowed - self._removable.running)
         useful &= self._removable.names.keys()
-        chosen, exact = plan(self._weights, sorted(useful, key=lambda one: (one.kind, one.id)), wanted)
-        value = freed(self._weights, chosen)
+        chosen, exact = plan(self._returns, sorted(useful, key=lambda one: (one.kind, one.id)), wanted)
+        value = self._returns.freed(chosen)
         return Reclaim(
             asked=tuple(words),
             frees_disk=value,
@@ -208,19 +208,32 @@ class _Answer:
 
     def _with_followers(self, things: Iterable[Thing]) -> frozenset[Thing]:
         """The things, and what the engine removes of itself when they are gone."""
-        going = set(things)
-        last = -1
-        while last != len(going):
-            last = len(going)
-            going.update(thing for thing, need in self._removable.follows.items() if need <= going)
+        follows = self._removable.follows
+        going = {*things, *self._going_anyway}
+        pending = list(going)
+        while pending:
+            for thing in self._followers.get(pending.pop(), ()):
+                if thing not in going and follows[thing] <= going:
+                    going.add(thing)
+                    pending.append(thing)
         return frozenset(going)
+
+    @cached_property
+    def _going_anyway(self) -> frozenset[Thing]:
+        """What waits for nothing to be gone."""
+        return frozenset(thing for thing, need in self._removable.follows.items() if not need)
+
+    @cached_property
+    def _followers(self) -> dict[Thing, list[Thing]]:
+        """By each thing what may follow it, if all else that this waits for is gone too."""
+        return _turned(self._removable.follows)
 
     def _candidate(self, thing: Thing) -> Candidate:
         going = self._with_followers((thing,))
         return Candidate(
             thing=thing,
             name=self._removable.names[thing],
-            frees_disk=freed(self._weights, going),
+            frees_disk=self._returns.freed(going),
             command=" && ".join(self._commands(going)),
         )
 
@@ -284,11 +297,7 @@ class _Answer:
     @cached_property
     def _tried_after(self) -> dict[Thing, list[Thing]]:
         """By each thing, what the engine may try to remove once it is gone."""
-        found: dict[Thing, list[Thing]] = {}
-        for parent, need in self._removable.tried.items():
-            for thing in need:
-                found.setdefault(thing, []).append(parent)
-        return found
+        return _turned(self._removable.tried)
 
     def _leading_to_failure(self, going: frozenset[Thing]) -> frozenset[Thing]:
         """What goes, and after which the engine would try to remove, one by one, until it fails on what stays."""
@@ -302,3 +311,12 @@ class _Answer:
                     found.add(thing)
                     pending.append(thing)
         return frozenset(found)
+
+
+def _turned(needs: Mapping[Thing, Need]) -> dict[Thing, list[Thing]]:
+    """By each thing those whose needs it is among."""
+    found: dict[Thing, list[Thing]] = {}
+    for one, need in needs.items():
+        for thing in need:
+            found.setdefault(thing, []).append(one)
+    return found

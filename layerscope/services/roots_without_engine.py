@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from layerscope.errors import RootError
 from layerscope.formats.escape import escape
 from layerscope.formats.whiteout import dialect_for
@@ -98,11 +100,20 @@ def _overlay(overlay: Placed, xattr_prefix: str | None) -> Session:
     path = Path(overlay.upper if overlay.upper is not None else overlay.lower[-1])
     seen = privilege()
     if prefix == "user":
-        seen = Privilege(True, seen.reads_everything, seen.keeps_atime)
+        seen = replace(seen, trusted_xattrs=True)
     setting = Setting(path, _detection(store), seen, prefix, None)
     return Session(path, open_directory(Path(driver.layer_path(present[-1]))), store, driver, setting)
 
 
 def _detection(store: Store) -> Detection:
     world = World(store.driver, len(store.images()), len(store.containers()))
-    return Detection((world,), (), False, (), (), (), (), is_docker=False)
+    return Detection(
+        worlds=(world,),
+        remapped=(),
+        rootless=False,
+        other_worlds=(),
+        features=(),
+        found=(),
+        faults=(),
+        is_docker=False,
+    )

@@ -8,6 +8,7 @@ few questions need is imported when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
@@ -25,7 +26,7 @@ from layerscope.model.root import Daemon, RootSummary
 from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel, Subject
 from layerscope.services.contents import Contents
 from layerscope.services.faults import told
-from layerscope.services.resolve import resolve
+from layerscope.services.resolve import Names
 from layerscope.services.setting import Setting, daemon_of
 from layerscope.stores.base import (
     CountsImages,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from layerscope.services.waste import SubjectWaste
 
 _Thing = TypeVar("_Thing", Image, Container)
+Cancelled = Callable[[], bool]
 
 
 class Session:
@@ -151,13 +153,11 @@ class Session:
         self._note(missing)
         return replace(subject, problems=(*subject.problems, *missing)) if missing else subject
 
-    def measured(self, container: Container, cancelled: Callable[[], bool] = lambda: False) -> ContainerUsage:
+    def measured(self, container: Container, cancelled: Cancelled = lambda: False) -> ContainerUsage:
         """One container with its writable layer measured; means nothing once ``cancelled`` has said so."""
         return self._sized([container], cancelled)[0]
 
-    def _sized(
-        self, containers: Sequence[Container], cancelled: Callable[[], bool] = lambda: False
-    ) -> list[ContainerUsage]:
+    def _sized(self, containers: Sequence[Container], cancelled: Cancelled = lambda: False) -> list[ContainerUsage]:
         sizes = self.contents.container_sizes(containers, cancelled)
         return [self._with_sizes(*both, cancelled) for both in zip(containers, sizes, strict=True)]
 
@@ -182,14 +182,17 @@ class Session:
             UsageError: it names nothing, several things, or a cut above its top level.
         """
         ref = Ref.parse(text) if isinstance(text, str) else text
-        short_names = isinstance(self.store, SharesStorage)
-        subject = resolve(ref, self.store.images(), self.store.containers(), kind, short_names)
+        subject = self._names.subject(ref, kind)
         if subject.cut is not None:
             count = len(self.levels(subject))
             if subject.cut > count:
                 levels = "1 level" if count == 1 else f"{count} levels"
                 raise UsageError(f"{subject.name} has {levels}, there is no level {subject.cut}")
         return subject
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.store.images(), self.store.containers(), isinstance(self.store, SharesStorage))
 
     def history(self, subject: Subject) -> list[HistoryRow]:
         """The history of an image (of a container: of its image as recorded), newest first."""
@@ -229,17 +232,17 @@ class Session:
         self._note(problems)
         return view
 
-    def stack(self, subject: Subject, counts: bool = True) -> list[StackLevel]:
+    def stack(self, subject: Subject, counts: bool = True, cancelled: Cancelled = lambda: False) -> list[StackLevel]:
         """The levels of the subject up to its cut, top first, with sizes and (if wanted) counts."""
         levels = self.levels(subject)
         view = self.view(subject)
         shown = levels if subject.cut is None else levels[: subject.cut]
-        found = [self.stack_level(view, level, counts) for level in shown]
+        found = [self.stack_level(view, level, counts, cancelled) for level in shown]
         self._note(view.problems)
         return found[::-1]
 
     def stack_level(
-        self, view: MergedView, level: Level, counts: bool = True, cancelled: Callable[[], bool] = lambda: False
+        self, view: MergedView, level: Level, counts: bool = True, cancelled: Cancelled = lambda: False
     ) -> StackLevel:
         """One level with its size, measured where it isn't recorded, and its counts.
 
@@ -274,30 +277,37 @@ class Session:
         self._note(view.problems)
         return found
 
-    def compare(self, old: Subject, new: Subject) -> list[Change]:
-        """Every difference from one view to another, each at its cut."""
+    def compare(self, old: Subject, new: Subject, cancelled: Cancelled = lambda: False) -> list[Change]:
+        """Every difference from one view to another, each at its cut; nothing is sure once ``cancelled`` says so."""
         from layerscope.analysis.changes import exact_changes
 
         old_view, new_view = self.view(old), self.view(new)
-        found = exact_changes(old_view, new_view)
+        found = exact_changes(old_view, new_view, cancelled)
         self._note([*old_view.problems, *new_view.problems])
         return found
 
     # ------------------------------------------------------------------ files
     def entries(
-        self, subject: Subject, path: str = "/", *, recursive: bool = False, hidden: bool = False, detail: bool = True
+        self,
+        subject: Subject,
+        path: str = "/",
+        *,
+        recursive: bool = False,
+        hidden: bool = False,
+        detail: bool = True,
+        xattrs: bool = True,
     ) -> Iterator[Entry]:
         """The entries at a path of the view, in the order of their paths' bytes, as they are read.
 
-        With ``detail`` also extended attributes, and the first name of each inode that has several (which walks the
-        view once, if there is such an inode).
+        With ``detail`` also extended attributes (not without ``xattrs``), and the first name of each inode that has
+        several (which walks the view once, if there is such an inode).
         """
         from layerscope.services.listing import list_entries, with_links
 
         view = self.view(subject)
         numbers = {level.number: level for level in self.levels(subject)}
         with told(f"cannot list {path} of {subject.name}"):
-            listed = list_entries(view, path, numbers, recursive, hidden, xattrs=detail)
+            listed = list_entries(view, path, numbers, recursive, hidden, xattrs=detail and xattrs)
             yield from with_links(listed, view) if detail else listed
         self._note(view.problems)
 

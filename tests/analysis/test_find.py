@@ -7,13 +7,13 @@ import random
 import stat as modes
 import subprocess
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from random_layers import make_layer
 
-from layerscope.analysis.find import Hit, find_entries
+from layerscope.analysis.find import Hit, Run, find_runs
 from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
 from layerscope.model.entry import EntryState
@@ -34,6 +34,15 @@ def view_of(layers: list[Path]) -> MergedView:
     return MergedView(
         [ViewLevel(n, Directory.open_root(layer), layer.name, dialect=TRUSTED) for n, layer in enumerate(layers, 1)]
     )
+
+
+def find_entries(views: Sequence[MergedView], wanted: Wanted) -> Iterator[Hit]:
+    """What is found, one by one."""
+    for found in find_runs(views, wanted):
+        if isinstance(found, Run):
+            yield from found.hits()
+        else:
+            yield found
 
 
 def stored(layer: Path) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import tree_facts
 from containerd_roots import truth
+from usage_rows import by_time, image_row
 
 from layerscope import open_root
 from layerscope.model.level import Role
@@ -98,35 +99,12 @@ def image_rows(sample: Sample) -> list[tuple[Any, ...]]:
         )
         for image in sample.truth("images-all")
     ]
-    return sorted(sorted(rows), key=lambda row: moment(row[9]), reverse=True)
-
-
-def moment(text: str) -> tuple[str, str]:
-    """A key that orders UTC times."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    return whole, fraction.ljust(9, "0")
+    return sorted(sorted(rows), key=lambda row: by_time(row[9]), reverse=True)
 
 
 def test_images(sample: Sample) -> None:
     told = [
-        (
-            usage.image.id,
-            list(usage.image.repo_tags),
-            list(usage.image.repo_digests),
-            usage.image.parent,
-            usage.image.size,
-            usage.shared_size,
-            usage.unique_size,
-            usage.containers,
-            usage.dangling,
-            usage.image.created,
-            list(usage.image.diff_ids),
-            usage.image.architecture,
-            usage.image.os,
-            usage.image.content_size,
-            usage.image.unpacked_size,
-        )
-        for usage in sample.session.images()
+        (*image_row(usage), usage.image.content_size, usage.image.unpacked_size) for usage in sample.session.images()
     ]
     assert told == image_rows(sample)
     assert len(told) == 15 and not any(usage.image.problems for usage in sample.session.images())
@@ -291,7 +269,7 @@ def container_rows(sample: Sample) -> list[tuple[Any, ...]]:
         )
         for container in sample.truth("ps-as")
     ]
-    return sorted(sorted(rows), key=lambda row: moment(row[6]), reverse=True)
+    return sorted(sorted(rows), key=lambda row: by_time(row[6]), reverse=True)
 
 
 def test_ps(sample: Sample) -> None:

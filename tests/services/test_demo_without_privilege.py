@@ -21,7 +21,7 @@ from demo_facts import NOBODY, TRUTH, by_path, diff_lines, exported, marked, nee
 
 from layerscope import open_root
 from layerscope.errors import RootError
-from layerscope.overlay import namespace
+from layerscope.overlay import rename as overlay_rename
 from layerscope.services.demo import demo_root
 
 pytestmark = pytest.mark.usefixtures("cache_home")
@@ -99,7 +99,7 @@ def test_whole_without_privilege(ready: Path, open_folder: Path) -> None:
 @pytest.fixture
 def without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on file systems and kernels that refuse device nodes, to a user that can't write trusted.* either."""
-    set_xattr, make_node, rename = os.setxattr, os.mknod, namespace.renameat2
+    set_xattr, make_node, rename = os.setxattr, os.mknod, overlay_rename.renameat2
 
     def only_files(path: Any, mode: int = 0o600, *arguments: Any, **more: Any) -> None:
         if modes.S_ISCHR(mode) or modes.S_ISBLK(mode):
@@ -118,7 +118,7 @@ def without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "mknod", only_files)
     monkeypatch.setattr(os, "setxattr", only_user)
-    monkeypatch.setattr(namespace, "renameat2", no_whiteouts)
+    monkeypatch.setattr(overlay_rename, "renameat2", no_whiteouts)
 
 
 @pytest.mark.usefixtures("without_devices")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec import Struct, field
 
 from layerscope.analysis.ledger.kept import KeptSums
@@ -103,7 +101,7 @@ class Book:
         self._closed.append((path, self.unit(claim), disk, apparent))
 
     # ------------------------------------------------------------------ the end
-    def ledger(self, root: str, shares_extents: bool, more: Iterable[Problem] = ()) -> Ledger:
+    def ledger(self, root: str, shares_extents: bool) -> Ledger:
         """Everything that was counted; may be asked for once."""
         self._join()
         for path, unit, disk, apparent in sorted(self._closed):
@@ -134,7 +132,7 @@ class Book:
             entries=tuple(entries),
             vanished=self.vanished,
             shares_extents=shares_extents,
-            problems=(*more, *self._problems()),
+            problems=tuple(self._problems()),
         )
 
     def outside(self) -> frozenset[tuple[Inode, int, int]]:

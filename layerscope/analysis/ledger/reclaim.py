@@ -8,7 +8,7 @@ exclusion.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from operator import add
 
@@ -57,25 +57,41 @@ def _weigh(found: dict[Need, int], needs: tuple[Need, ...], disk: int) -> None:
             found[key] = found.get(key, 0) + (disk if count % 2 else -disk)
 
 
-def freed(weighed: Weights, things: Collection[Thing]) -> int:
-    """The bytes on disk that come back if ``things`` go."""
-    going = frozenset(things)
-    return sum(disk for need, disk in weighed.items() if need <= going)
+class Returns:
+    """What comes back if things go: asked for one thing after another, each costs what it has a part in."""
+
+    def __init__(self, weighed: Weights) -> None:
+        self.weighed = weighed
+        self._always = weighed.get(frozenset(), 0)
+        self._by_thing: dict[Thing, list[Need]] = {}
+        for need, disk in weighed.items():
+            for thing in need if disk else ():
+                self._by_thing.setdefault(thing, []).append(need)
+
+    def needs_with(self, thing: Thing) -> Sequence[Need]:
+        """What needs a thing to go."""
+        return self._by_thing.get(thing, ())
+
+    def freed(self, things: Collection[Thing]) -> int:
+        """The bytes on disk that come back if ``things`` go."""
+        going = frozenset(things)
+        met = {need for thing in going for need in self.needs_with(thing) if need <= going}
+        return self._always + sum(self.weighed[need] for need in met)
 
 
 # ---------------------------------------------------------------------- a wanted amount
-def plan(weighed: Weights, candidates: Iterable[Thing], wanted: int) -> tuple[frozenset[Thing], bool]:
+def plan(returns: Returns, candidates: Iterable[Thing], wanted: int) -> tuple[frozenset[Thing], bool]:
     """The things that free at least ``wanted`` bytes and as few more as can be, and whether no others free fewer.
 
     Of equals those with fewer things. If all of them free too little, all that free anything.
     """
-    useful = [one for one in candidates if any(one in need for need, disk in weighed.items() if disk)]
+    useful = [one for one in candidates if returns.needs_with(one)]
     everything = frozenset(useful)
-    if freed(weighed, everything) <= wanted:
+    if returns.freed(everything) <= wanted:
         return everything, True
     if len(useful) <= EXACT_CANDIDATES:
-        return _exact(weighed, useful, wanted), True
-    return _good(weighed, useful, wanted)
+        return _exact(returns.weighed, useful, wanted), True
+    return _good(returns, useful, wanted)
 
 
 def _exact(weighed: Weights, things: list[Thing], wanted: int) -> frozenset[Thing]:
@@ -102,17 +118,17 @@ def _mask(need: Need, bits: Mapping[Thing, int]) -> int:
     return mask
 
 
-def _good(weighed: Weights, things: list[Thing], wanted: int) -> tuple[frozenset[Thing], bool]:
+def _good(returns: Returns, things: list[Thing], wanted: int) -> tuple[frozenset[Thing], bool]:
     """Start from everything and leave out what isn't needed, in several orders, for a second."""
     end = time.monotonic() + _SECONDS
-    single = {thing: freed(weighed, (thing,)) for thing in things}
+    single = {thing: returns.freed((thing,)) for thing in things}
     orders = [sorted(things, key=lambda one: -single[one]), sorted(things, key=lambda one: single[one])]
     best: tuple[int, int, frozenset[Thing]] | None = None
     turn = 0
     while turn < len(things) + 2 and (turn < 2 or time.monotonic() < end):
         order = orders[turn] if turn < 2 else [*orders[0][turn - 2 :], *orders[0][: turn - 2]]
-        chosen = _pruned(weighed, order, wanted, None if turn == 0 else end)
-        value = freed(weighed, chosen)
+        chosen = _pruned(returns, order, wanted, None if turn == 0 else end)
+        value = returns.freed(chosen)
         if best is None or (value, len(chosen)) < best[:2]:
             best = value, len(chosen), chosen
         if value == wanted:
@@ -122,17 +138,13 @@ def _good(weighed: Weights, things: list[Thing], wanted: int) -> tuple[frozenset
     return best[2], best[0] == wanted
 
 
-def _pruned(weighed: Weights, order: list[Thing], wanted: int, end: float | None) -> frozenset[Thing]:
+def _pruned(returns: Returns, order: list[Thing], wanted: int, end: float | None) -> frozenset[Thing]:
     chosen = set(order)
-    value = freed(weighed, chosen)
-    by_thing: dict[Thing, list[Need]] = {}
-    for need in weighed:
-        for thing in need:
-            by_thing.setdefault(thing, []).append(need)
+    value = returns.freed(chosen)
     for thing in order:
         if end is not None and time.monotonic() > end:
             break
-        loss = sum(weighed[need] for need in by_thing.get(thing, ()) if need <= chosen)
+        loss = sum(returns.weighed[need] for need in returns.needs_with(thing) if need <= chosen)
         if value - loss >= wanted:
             chosen.remove(thing)
             value -= loss

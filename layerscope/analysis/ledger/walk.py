@@ -156,7 +156,7 @@ class _Walk:
             names = [name for name, _kind in directory.scan()]
             stats = directory.stats(names)
         except OSError as error:
-            self._closed(directory, path, place.claim, error)
+            self._closed(path, place.claim, error)
             return
         for name, stat in zip(names, stats, strict=True):
             if stat is None:
@@ -225,7 +225,7 @@ class _Walk:
             account.disk += disk
             account.apparent += stat.st_size
 
-    def _closed(self, directory: Directory, path: str, claim: Claim, error: OSError) -> None:
+    def _closed(self, path: str, claim: Claim, error: OSError) -> None:
         if error.errno in _GONE:
             self._book.vanished += 1
             return
