@@ -92,6 +92,19 @@ def test_a_driver_knows_no_other_driver() -> None:
         assert others <= shared, f"{module} imports {others - shared}"
 
 
+def test_a_store_knows_no_other_engine() -> None:
+    """But docker and containerd know each other: each may keep its half in the other's root."""
+    pair = {"docker", "containerd"}
+    shared = {"oci", "records"}
+    for module, path in modules().items():
+        own = module.split(".")[2] if module.startswith("layerscope.stores.") else ""
+        if not own or f"layerscope.stores.{own}.__init__" == module or not (PACKAGE / "stores" / own).is_dir():
+            continue
+        others = {name.split(".")[2] for name in imports(path) if name.startswith("layerscope.stores.")}
+        engines = {name for name in others if (PACKAGE / "stores" / name).is_dir()} - shared - {own}
+        assert engines <= (pair if own in pair else set()), f"{module} imports {engines}"
+
+
 def test_the_nouns_need_the_standard_library_and_their_form_only() -> None:
     for module, path in modules().items():
         if room(module) in ("model", "errors"):

@@ -15,7 +15,7 @@ from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
 from layerscope.model.digest import ImageID, digest_of
 from layerscope.model.problem import Severity
-from layerscope.stores.docker.image_config import HIDDEN, ImageConfig, config_record
+from layerscope.stores.records.image_config import HIDDEN, ImageConfig, config_record
 
 _Words = list[str | None] | str | None
 """Several words, or one."""

@@ -11,11 +11,11 @@ import re
 from msgspec import Struct
 
 from layerscope.errors import UsageError
+from layerscope.formats.reference import familiar_name, full_name, parse_reference
 from layerscope.lab.records import REPOSITORIES, read_repositories, stage_metadata
 from layerscope.lab.root import LabRoot
 from layerscope.lab.transaction import Transaction
 from layerscope.model.digest import ImageID
-from layerscope.stores.docker.reference import familiar_name, full_name, parse_reference
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 

@@ -24,8 +24,8 @@ from layerscope.services.session import Session
 from layerscope.services.verify import verify
 from layerscope.stores.base import SharesStorage
 from layerscope.stores.docker.cache_claims import claims_now
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.records.files import Fault, list_directory
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 _CACHE_ID_LIMIT = 4096

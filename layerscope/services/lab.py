@@ -13,6 +13,7 @@ from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.passwd import group_names, user_names
+from layerscope.formats.reference import parse_reference
 from layerscope.lab.build.image import BuildRequest, build_image
 from layerscope.lab.build.layer import BuildOptions
 from layerscope.lab.build.stage import Progress
@@ -48,7 +49,6 @@ from layerscope.services.resolve import Names, familiar, name_meant
 from layerscope.services.saving import image_bytes
 from layerscope.services.session import Session
 from layerscope.stores.base import SharesStorage
-from layerscope.stores.docker.reference import parse_reference
 
 DEFAULT_ENGINE = "24"
 _VERSIONS = {"20.10": "20.10.24", "23": "23.0.6", "24": "24.0.9"}

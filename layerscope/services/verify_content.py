@@ -20,8 +20,10 @@ from layerscope.model.verdict import Finding, Verdict
 from layerscope.services.session import Session
 from layerscope.services.verify import judged, rules_for
 from layerscope.services.workers import Job, run_jobs
-from layerscope.stores.containerd.content import FOLDER, Blob, BlobState, Content
+from layerscope.stores.containerd.folders import CONTENT
 from layerscope.stores.containerd.store import ContainerdStore
+from layerscope.stores.oci.content import Content
+from layerscope.stores.oci.manifest import Blob, BlobState
 
 _NO_BLOB = "its compressed tar isn't kept here, and nothing else tells what it held"
 
@@ -153,7 +155,7 @@ def blob_record(store: ContainerdStore, content: Content, digest: str) -> BlobRe
     root = store.layer_root
     assert root is not None
     algorithm, _, name = digest.partition(":")
-    folder = root.enter(FOLDER).enter("blobs").enter(algorithm)
+    folder = root.enter(CONTENT).enter("blobs").enter(algorithm)
     return BlobRecord(digest, content.path_of(digest), partial(folder.open, name), content.recorded_size(digest))
 
 

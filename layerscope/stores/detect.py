@@ -26,8 +26,8 @@ from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import Kind
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import RUN_AS_ROOT, Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.files import RUN_AS_ROOT, Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
 GRAPH_DRIVERS = ("overlay2", "overlay", "fuse-overlayfs", "btrfs", "zfs", "aufs", "devicemapper", "vfs")
 """docker's own, in the order in which one wins where two have equally many images and containers."""

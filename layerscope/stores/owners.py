@@ -21,7 +21,7 @@ from layerscope.formats.subordinate_ids import subordinate_ranges
 from layerscope.hostfs import Directory
 from layerscope.hostfs.owner_map import OwnerMap, OwnerRange, Ranges, sound_ranges
 from layerscope.stores.detect import owners_of
-from layerscope.stores.docker.record import Fault, read_bytes, shown
+from layerscope.stores.records.files import Fault, read_bytes, shown
 
 _FILE_LIMIT = 1 << 24
 _MOST_ABOVE = 64

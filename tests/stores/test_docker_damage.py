@@ -17,8 +17,8 @@ from layerscope.model.container import Container
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.liveness import Liveness
-from layerscope.stores.docker.record import list_directory
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.records.files import list_directory
 
 BASE = "210cb665d3925aae6d823501529bd42bb1e8eb1588cf4b93e1c542b7d4447265"
 SECOND = "2ce8cf7bd7ba9e22235fd151ee4e69c72f3aa61bc7b4f7811dba82af9492138d"

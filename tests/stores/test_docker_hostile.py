@@ -20,9 +20,9 @@ from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.image import Image
 from layerscope.stores.detect import choose_driver, detect, open_directory
-from layerscope.stores.docker.json_record import LIMIT
-from layerscope.stores.docker.record import RUN_AS_ROOT, SHORT
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.records.files import RUN_AS_ROOT, SHORT
+from layerscope.stores.records.json_record import LIMIT
 
 BASE = "210cb665d3925aae6d823501529bd42bb1e8eb1588cf4b93e1c542b7d4447265"
 APP = "8151edbac7a37c6423525f91495a3ee538cc89191961f039a6901af584c57c30"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layerscope.stores.docker.reference import familiar_name, full_name, parse_reference
+from layerscope.formats.reference import familiar_name, full_name, parse_reference
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from layerscope.stores.docker.json_record import parse
+from layerscope.stores.records.json_record import parse
 
 
 class Inner(msgspec.Struct):

@@ -7,9 +7,9 @@ from hashlib import sha256
 from layerscope.errors import CommitError, CorruptError
 from layerscope.lab.saving import LayerBytes
 from layerscope.model.digest import DiffID, ImageID, hex_of, is_digest
-from layerscope.stores.docker.image_config import ImageConfig
-from layerscope.stores.docker.json_record import parse
-from layerscope.stores.docker.record import Fault
+from layerscope.stores.records.files import Fault
+from layerscope.stores.records.image_config import ImageConfig
+from layerscope.stores.records.json_record import parse
 
 _MOST_LAYERS = 1000
 

@@ -23,11 +23,11 @@ from layerscope.model.problem import Severity
 from layerscope.services.contents import Contents
 from layerscope.services.saving.config import diff_ids_of, read_config
 from layerscope.stores.base import Store
-from layerscope.stores.docker.json_record import LIMIT
-from layerscope.stores.docker.record import Fault, read_bytes
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.podman.big_data import read_item
 from layerscope.stores.podman.store import PodmanStore
+from layerscope.stores.records.files import Fault, read_bytes
+from layerscope.stores.records.json_record import LIMIT
 
 _SPARSE = "its tar held a sparse file, whose map no engine keeps: that tar can't be made again"
 

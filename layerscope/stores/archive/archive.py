@@ -15,7 +15,7 @@ from layerscope.formats.tarheader import BLOCK
 from layerscope.hostfs import Directory
 from layerscope.hostfs.block_file import BlockFile
 from layerscope.stores.archive.members import FolderMembers, Members, TarMembers
-from layerscope.stores.docker.record import RUN_AS_ROOT, Fault, fault_of
+from layerscope.stores.records.files import RUN_AS_ROOT, Fault, fault_of
 
 _MOUNT_IT = "mount it read-only (mount -o ro,loop), and open the data root that lies inside"
 

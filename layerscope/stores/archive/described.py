@@ -24,9 +24,10 @@ from msgspec import Struct, field
 from layerscope.model.digest import ImageID, is_digest
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.archive.archive import Archive
-from layerscope.stores.containerd.content import Content, Descriptor, Document, ManifestContent
-from layerscope.stores.docker.json_record import parse
-from layerscope.stores.docker.record import Fault, shown
+from layerscope.stores.oci.content import Content
+from layerscope.stores.oci.manifest import Descriptor, Document, ManifestContent
+from layerscope.stores.records.files import Fault, shown
+from layerscope.stores.records.json_record import parse
 
 SAVED, INDEX = "manifest.json", "index.json"
 BLOBS = "blobs"

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from layerscope.formats.reference import familiar_name, parse_reference
 from layerscope.model.digest import CacheID, ChainID, ImageID, digest_of, is_hex64
 from layerscope.model.image import Image, Layer
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.archive.archive import Archive
 from layerscope.stores.archive.described import Described, id_in_name
 from layerscope.stores.archive.members import clean
-from layerscope.stores.docker.image_config import ConfigRecord, ImageConfig, config_record
-from layerscope.stores.docker.images import join_history
-from layerscope.stores.docker.json_record import LIMIT
-from layerscope.stores.docker.record import Fault, fault_of, unique
-from layerscope.stores.docker.reference import familiar_name, parse_reference
 from layerscope.stores.moment import nanoseconds, sound_time
+from layerscope.stores.records.files import Fault, fault_of, unique
+from layerscope.stores.records.history import join_history
+from layerscope.stores.records.image_config import ConfigRecord, ImageConfig, config_record
+from layerscope.stores.records.json_record import LIMIT
 
 _REFUSED = "docker load refuses the archive"
 

@@ -21,7 +21,7 @@ from layerscope.formats.tarsparse import SparseBytes
 from layerscope.hostfs import Directory
 from layerscope.hostfs.block_file import BlockFile
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault, list_directory
+from layerscope.stores.records.files import Fault, list_directory
 
 _MOST_MEMBERS = 1 << 16
 _MOST_LINKS = 8

@@ -23,9 +23,10 @@ import msgspec
 from layerscope.model.digest import hex_of, is_digest, is_hex64
 from layerscope.stores.archive.archive import Archive
 from layerscope.stores.archive.described import ArchivedBlobs, Described, blob_name, images_of
-from layerscope.stores.containerd.content import Content, Descriptor, Document
-from layerscope.stores.docker.image_config import ImageConfig
-from layerscope.stores.docker.json_record import parse
+from layerscope.stores.oci.content import Content
+from layerscope.stores.oci.manifest import Descriptor, Document
+from layerscope.stores.records.image_config import ImageConfig
+from layerscope.stores.records.json_record import parse
 
 _NAMED = "repositories"
 _LIMIT = 1 << 20

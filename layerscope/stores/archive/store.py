@@ -23,8 +23,8 @@ from layerscope.stores.archive.described import BLOBS, INDEX, SAVED, described
 from layerscope.stores.archive.images import ArchivedImage, ArchivedImages, read_images
 from layerscope.stores.archive.recovered import recovered
 from layerscope.stores.base import StoreFacts
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import MISSING, Fault, shown, unique
+from layerscope.stores.records.files import MISSING, Fault, shown, unique
+from layerscope.stores.records.json_record import LIMIT, parse
 
 _MADE_OUT = "images are those that manifests, configs and records of layers in it make out"
 

@@ -27,15 +27,14 @@ from layerscope.hostfs import Directory
 from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import ContainerID, ImageID, is_digest, is_file_name
 from layerscope.model.problem import Problem, Severity
+from layerscope.stores.containerd.folders import CRI, TASKS
 from layerscope.stores.containerd.metadata import ContainerRecord, ImageRecord
 from layerscope.stores.containerd.snapshots import Snapshots
 from layerscope.stores.containerd.stack import Member, top_chain_id
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, read_bytes, shown
 from layerscope.stores.moment import nanoseconds
+from layerscope.stores.records.files import Fault, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
-_CRI = "io.containerd.grpc.v1.cri"
-_TASKS = "io.containerd.runtime.v2.task"
 _EXTENSIONS = ("io.cri-containerd.container.metadata", "io.cri-containerd.sandbox.metadata")
 _NERDCTL_NAME = "nerdctl/name"
 
@@ -204,7 +203,7 @@ def _state(record: ContainerRecord, around: BareAround, problems: list[Problem])
 
 
 def _cri_status(id_: str, around: BareAround, problems: list[Problem]) -> CriStatus | None:
-    folder = around.root.enter(_CRI).enter("containers").enter(id_)
+    folder = around.root.enter(CRI).enter("containers").enter(id_)
     path = f"{folder.path}/status"
     data = read_bytes(folder, "status", LIMIT)
     if isinstance(data, Fault):
@@ -222,7 +221,7 @@ def has_task(root: Directory, namespace: str, id_: str) -> bool:
     if not (is_file_name(namespace) and is_file_name(id_)):
         return False
     try:
-        return root.descend(_TASKS).enter(namespace).stat_or_none(id_) is not None
+        return root.descend(TASKS).enter(namespace).stat_or_none(id_) is not None
     except OSError:
         return False
 

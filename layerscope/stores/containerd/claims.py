@@ -24,19 +24,18 @@ from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place, by_pattern
 from layerscope.model.digest import is_digest, is_hex64
 from layerscope.stores.claims import ClaimedTree
+from layerscope.stores.containerd.folders import CONTENT, CRI, METADATA, SNAPSHOTTER, snapshotter_folder
 from layerscope.stores.containerd.halves import Halves
 from layerscope.stores.containerd.locate import ContainerdRoot
-from layerscope.stores.containerd.metadata import FILE, FOLDER, read_metadata
-from layerscope.stores.containerd.snapshots import COMMITTED, folder_of
+from layerscope.stores.containerd.metadata import FILE, read_metadata
+from layerscope.stores.containerd.snapshots import COMMITTED
 from layerscope.stores.containerd.snapshots import FILE as RECORDS
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.claims import content_place, root_place
-from layerscope.stores.docker.homes import overlay_layer
 from layerscope.stores.docker.interrupted import YOUNG_SECONDS
-from layerscope.stores.docker.record import Fault, list_directory
+from layerscope.stores.overlay_places import overlay_layer
+from layerscope.stores.records.files import Fault, list_directory
 
-_CONTENT = "io.containerd.content.v1.content"
-_SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _PLUGIN = re.compile(r"io\.containerd\.[a-z0-9.-]+\.v\d+\.[A-Za-z0-9._-]+")
 _STATE = re.compile(r"io\.containerd\.(runtime\.v\d+\.(task|linux)|sandbox\.controller\.v1\.shim)")
 _BUILT = re.compile(r"[0-9a-z]{25}(-view)?|.*-view")
@@ -93,24 +92,24 @@ def containerd_place(root: Directory, path: str, engine: Claim | None, halves: H
     metadata = read_metadata(root)
     own = engine or Claim(path or ".", Category.RECORD, "containerd", "containerd's root")
     known = {digest for name in metadata.namespaces for digest in metadata.namespace(name).blobs}
-    blob_claim = partial(_blob, f"{prefix}{_CONTENT}", known, metadata.sound, engine)
-    store = engine or Claim(f"{prefix}{_CONTENT}", Category.RECORD, "containerd", "containerd's content store")
+    blob_claim = partial(_blob, f"{prefix}{CONTENT}", known, metadata.sound, engine)
+    store = engine or Claim(f"{prefix}{CONTENT}", Category.RECORD, "containerd", "containerd's content store")
     content = content_place(store)
     half = Claim(
         f"{prefix}tmpmounts", Category.TEMPORARY, "containerd", "where a layer was mounted while it was unpacked"
     )
     blobs = {name: Place(store, rule=partial(blob_claim, name)) for name in _DIGITS}
     names = {
-        _CONTENT: replace(content, names={**content.names, "blobs": Place(store, names=blobs)}),
-        FOLDER: Place(own, names={FILE: Place(own)}),
+        CONTENT: replace(content, names={**content.names, "blobs": Place(store, names=blobs)}),
+        METADATA: Place(own, names={FILE: Place(own)}),
         "io.containerd.grpc.v1.introspection": Place(own, names={"uuid": Place(own)}),
-        "io.containerd.grpc.v1.cri": _kubernetes(prefix, own),
+        CRI: _kubernetes(prefix, own),
         "opt": Place(own, names={"bin": Place(own), "lib": Place(own)}),
         "tmpmounts": Place(own, rule=by_pattern((_MOUNT.fullmatch, Place(half, whole=True)))),
     }
     for name, kind in _entries(root):
-        if kind == "d" and name.startswith(_SNAPSHOTTER):
-            names[name] = _snapshotter(root, name.removeprefix(_SNAPSHOTTER), prefix, own, engine, halves)
+        if kind == "d" and name.startswith(SNAPSHOTTER):
+            names[name] = _snapshotter(root, name.removeprefix(SNAPSHOTTER), prefix, own, engine, halves)
 
     def other(name: str) -> Place | None:
         if _STATE.fullmatch(name):
@@ -130,10 +129,10 @@ def _blob(path: str, known: set[str], sound: bool, engine: Claim | None, algorit
         return None
     place, digest = f"{path}/blobs/{algorithm}/{name}", f"{algorithm}:{name}"
     if digest in known:
-        told = f"{FOLDER}/{FILE}: blob {digest}"
+        told = f"{METADATA}/{FILE}: blob {digest}"
         return Place(engine or Claim(place, Category.CONTENT_BLOB, name[:12], told))
     if not sound:
-        return Place(Claim(place, Category.UNKNOWN, "", f"{FOLDER}/{FILE} can't be read"))
+        return Place(Claim(place, Category.UNKNOWN, "", f"{METADATA}/{FILE} can't be read"))
     return Place(Claim(place, Category.ORPHAN, "", "no namespace has a record of this blob"))
 
 
@@ -159,7 +158,7 @@ def _kubernetes(prefix: str, own: Claim) -> Place:
     def rule(folder: str, name: str) -> Place | None:
         if not is_hex64(name):
             return None
-        path = f"{prefix}io.containerd.grpc.v1.cri/{folder}/{name}"
+        path = f"{prefix}{CRI}/{folder}/{name}"
         claim = Claim(path, Category.CONTAINER_RECORD, name[:12], "Kubernetes' record of a container")
         files = ("status", "hostname", "hosts", "resolv.conf", "io", "shm", "volumes")
         return Place(claim, names={file: Place(claim) for file in files})
@@ -171,9 +170,9 @@ def _kubernetes(prefix: str, own: Claim) -> Place:
 def _snapshotter(
     root: Directory, name: str, prefix: str, own: Claim, engine: Claim | None, halves: Halves | None
 ) -> Place:
-    path = f"{prefix}{folder_of(name)}"
+    path = f"{prefix}{snapshotter_folder(name)}"
     record = engine or Claim(path, Category.RECORD, "containerd", f"the snapshotter {name}")
-    folder = root.enter(folder_of(name)).enter("snapshots")
+    folder = root.enter(snapshotter_folder(name)).enter("snapshots")
     claims = _snapshot_claims(root, name, f"{path}/snapshots", halves)
     sound = claims is not None
 

@@ -21,7 +21,7 @@ from layerscope.formats.gotime import format_rfc3339, parse_binary
 from layerscope.formats.varint import parse_signed, parse_unsigned
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import fault_of
+from layerscope.stores.records.files import fault_of
 
 LIMIT = 1 << 28
 """Bytes of the largest database that is read; that of a busy node has some tens of MiB."""

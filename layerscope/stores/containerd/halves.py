@@ -22,7 +22,7 @@ from layerscope.stores.containerd.locate import (
     open_containerd_root,
 )
 from layerscope.stores.detect import GRAPH_DRIVERS, Detection, World, detect
-from layerscope.stores.docker.record import Fault, list_directory, shown
+from layerscope.stores.records.files import Fault, list_directory, shown
 
 _SNAPSHOTTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _USUAL = "overlayfs"

@@ -18,25 +18,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from layerscope.formats.reference import familiar_name, full_name, parse_reference
 from layerscope.model.digest import ChainID, DiffID, ImageID, chain_ids, is_digest
 from layerscope.model.image import HistoryRow, Image, Layer, PlatformManifest
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.containerd.content import (
-    Blob,
-    BlobState,
-    Content,
-    Descriptor,
-    ManifestContent,
-    is_blob_digest,
-)
 from layerscope.stores.containerd.metadata import ImageRecord
 from layerscope.stores.containerd.snapshots import Snapshots
 from layerscope.stores.containerd.stack import image_stack
-from layerscope.stores.docker.image_config import ConfigRecord, ImageConfig
-from layerscope.stores.docker.images import join_history
-from layerscope.stores.docker.record import shown, unique
-from layerscope.stores.docker.reference import familiar_name, full_name, parse_reference
 from layerscope.stores.moment import nanoseconds
+from layerscope.stores.oci.content import Content, is_blob_digest
+from layerscope.stores.oci.manifest import Blob, BlobState, Descriptor, ManifestContent
+from layerscope.stores.records.files import shown, unique
+from layerscope.stores.records.history import join_history
+from layerscope.stores.records.image_config import ConfigRecord, ImageConfig
 
 PARENT_LABEL = "org.mobyproject.image.parent"
 _DANGLING = "moby-dangling@"

@@ -30,13 +30,13 @@ from layerscope.errors import RootError
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_file_name, is_hex64
 from layerscope.stores.containerd.database import bucket_at, buckets_in, open_database
-from layerscope.stores.containerd.metadata import FILE, FOLDER, Metadata, read_metadata
+from layerscope.stores.containerd.folders import METADATA, SNAPSHOTTER
+from layerscope.stores.containerd.metadata import FILE, Metadata, read_metadata
 from layerscope.stores.containerd.snapshots import FILE as RECORDS
 from layerscope.stores.docker.containers import ContainerConfig
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, fault_of, list_directory, read_bytes, shown
+from layerscope.stores.records.files import Fault, fault_of, list_directory, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
-_SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _REMAPPED = re.compile(r"[0-9]{1,10}\.[0-9]{1,10}")
 _CONFIG_LIMIT = 1 << 20
 _ASKED_CONTAINERS = 64
@@ -63,14 +63,14 @@ class ContainerdRoot(Struct, frozen=True):
 
 def is_containerd_root(directory: Directory) -> bool:
     """Whether it holds containerd's databases: names, or at least one snapshotter's."""
-    return _is_file(directory.enter(FOLDER), FILE) or any(True for _ in _snapshotters(directory))
+    return _is_file(directory.enter(METADATA), FILE) or any(True for _ in _snapshotters(directory))
 
 
 def _snapshotters(directory: Directory) -> Iterator[str]:
     entries = list_directory(directory)
     for name, kind in [] if isinstance(entries, Fault) else entries:
-        if kind == "d" and name.startswith(_SNAPSHOTTER) and _is_file(directory.enter(name), RECORDS):
-            yield name.removeprefix(_SNAPSHOTTER)
+        if kind == "d" and name.startswith(SNAPSHOTTER) and _is_file(directory.enter(name), RECORDS):
+            yield name.removeprefix(SNAPSHOTTER)
 
 
 def _is_file(directory: Directory, name: str) -> bool:
@@ -246,7 +246,7 @@ def _keys(candidate: ContainerdRoot) -> dict[str, set[str]]:
         for snapshots in metadata.namespace(name).snapshots.values():
             keys.update(snapshots)
     for snapshotter in () if metadata.sound else candidate.snapshotters:
-        database = open_database(candidate.directory.enter(_SNAPSHOTTER + snapshotter), RECORDS, "")
+        database = open_database(candidate.directory.enter(SNAPSHOTTER + snapshotter), RECORDS, "")
         for key, _ in buckets_in(bucket_at(database.root, b"v1", b"snapshots")):
             name, _, rest = key.partition("/")
             found.setdefault(name, set()).add(rest.partition("/")[2])

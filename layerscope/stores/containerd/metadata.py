@@ -36,8 +36,8 @@ from layerscope.stores.containerd.database import (
     time_of,
     value_in,
 )
+from layerscope.stores.containerd.folders import METADATA
 
-FOLDER = "io.containerd.metadata.v1.bolt"
 FILE = "meta.db"
 
 
@@ -188,7 +188,7 @@ class Metadata:
 def read_metadata(root: Directory) -> Metadata:
     """The database of the containerd root ``root``."""
     effect = "names of images, blobs and snapshots are unknown; what other records tell is shown"
-    return Metadata(open_database(root.enter(FOLDER), FILE, effect))
+    return Metadata(open_database(root.enter(METADATA), FILE, effect))
 
 
 # ---------------------------------------------------------------------- one record

@@ -13,12 +13,12 @@ daemon/containerd/image_delete.go, image_prune.go; held against 28.5.2.
 
 from __future__ import annotations
 
+from layerscope.formats.reference import full_name
 from layerscope.model.container import Container
 from layerscope.model.reclaim import Need, Thing, ThingKind
 from layerscope.stores.containerd.images import StoredImage
 from layerscope.stores.containerd.removal_commands import image_command
 from layerscope.stores.containerd.store import ContainerdStore
-from layerscope.stores.docker.reference import full_name
 from layerscope.stores.removal import Removal
 
 PRUNE = Thing(ThingKind.TEMPORARY, "docker image prune")

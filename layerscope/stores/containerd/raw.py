@@ -13,12 +13,12 @@ from msgspec.structs import asdict
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.image import Image
-from layerscope.stores.containerd.content import Blob, BlobState
 from layerscope.stores.containerd.metadata import ContainerRecord
 from layerscope.stores.containerd.snapshots import Snapshot
 from layerscope.stores.containerd.stack import image_stack
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, read_bytes
+from layerscope.stores.oci.manifest import Blob, BlobState
+from layerscope.stores.records.files import Fault, read_bytes
+from layerscope.stores.records.json_record import LIMIT, parse
 
 if TYPE_CHECKING:
     from layerscope.stores.containerd.store import ContainerdStore

@@ -21,18 +21,16 @@ from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
 from layerscope.stores.containerd.bare import sandbox_of
 from layerscope.stores.containerd.claims import containerd_prefix
-from layerscope.stores.containerd.content import FOLDER as CONTENT
+from layerscope.stores.containerd.folders import CONTENT, CRI, TASKS, snapshotter_folder
 from layerscope.stores.containerd.metadata import Namespace
 from layerscope.stores.containerd.parent_images import ParentImages
 from layerscope.stores.containerd.references import Root, RootKind, keepers
 from layerscope.stores.containerd.removal_commands import container_command, image_command, snapshot_command
-from layerscope.stores.containerd.removal_roots import TASKS, need_of_root
-from layerscope.stores.containerd.snapshots import folder_of, read_snapshots
+from layerscope.stores.containerd.removal_roots import need_of_root
+from layerscope.stores.containerd.snapshots import read_snapshots
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.removable import anonymous_volumes, made_without_name
 from layerscope.stores.removal import Removal, called
-
-_CRI = "io.containerd.grpc.v1.cri"
 
 
 def removable(store: ContainerdStore, ledger: Ledger) -> Removable:
@@ -62,7 +60,7 @@ def _pods(store: ContainerdStore) -> dict[str, list[str]]:
 
 def _add_containers(store: ContainerdStore, found: Removal) -> None:
     namespace, prefix = store.halves.namespace, containerd_prefix(store.halves)
-    places = [f"{prefix}{TASKS}/{namespace}", f"{prefix}{_CRI}/containers", f"{prefix}{_CRI}/sandboxes"]
+    places = [f"{prefix}{TASKS}/{namespace}", f"{prefix}{CRI}/containers", f"{prefix}{CRI}/sandboxes"]
     if store.halves.docker is not None:
         places.append("containers")
     for one in store.containers():
@@ -122,7 +120,7 @@ def _add_kept(store: ContainerdStore, found: Removal) -> None:
                 continue
             number = numbers[node.snapshotter].get(node.key)
             if number is not None:
-                path = f"{prefix}{folder_of(node.snapshotter)}/snapshots/{number}"
+                path = f"{prefix}{snapshotter_folder(node.snapshotter)}/snapshots/{number}"
                 command = snapshot_command(namespace.name, node.snapshotter, node.key)
                 _goes(path, kept_by, f"snapshot {node.key[:71]}", command, found)
     parents = ParentImages(store, found)

@@ -20,6 +20,7 @@ import re
 from layerscope.model.reclaim import Need, Thing, ThingKind
 from layerscope.stores.containerd.bare import has_task
 from layerscope.stores.containerd.claims import containerd_prefix
+from layerscope.stores.containerd.folders import TASKS
 from layerscope.stores.containerd.metadata import ImageRecord, Namespace
 from layerscope.stores.containerd.references import Root, RootKind
 from layerscope.stores.containerd.removal_commands import (
@@ -31,8 +32,6 @@ from layerscope.stores.containerd.removal_commands import (
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.removal import Removal
 
-TASKS = "io.containerd.runtime.v2.task"
-"""Where the containers that run have a folder, by namespace."""
 _FLAT = "containerd.io/gc.flat"
 _TEMPORARY = "buildkit/lease.temporary"
 _BUILT = re.compile(r"[0-9a-z]{25}(-variants|-view)?")

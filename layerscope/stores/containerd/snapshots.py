@@ -33,8 +33,9 @@ from layerscope.stores.containerd.database import (
     text_of,
     value_in,
 )
+from layerscope.stores.containerd.folders import snapshotter_folder
 from layerscope.stores.containerd.metadata import Metadata, SnapshotRecord
-from layerscope.stores.docker.record import shown
+from layerscope.stores.records.files import shown
 
 FILE = "metadata.db"
 _KINDS = {1: "view", 2: "active", 3: "committed"}
@@ -106,14 +107,9 @@ class Snapshots(Struct, frozen=True):
         return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def folder_of(snapshotter: str) -> str:
-    """Where a snapshotter keeps what it has, below the containerd root."""
-    return f"io.containerd.snapshotter.v1.{snapshotter}"
-
-
 def read_snapshots(root: Directory, snapshotter: str, metadata: Metadata, namespace: str) -> Snapshots:
     """Join the records of ``namespace`` with those of ``snapshotter`` in the containerd root ``root``."""
-    directory = root.enter(folder_of(snapshotter))
+    directory = root.enter(snapshotter_folder(snapshotter))
     effect = "which folder holds which snapshot is unknown: no files are shown"
     database = open_database(directory, FILE, effect)
     records = buckets_in(bucket_at(database.root, b"v1", b"snapshots"))

@@ -26,7 +26,7 @@ from layerscope.stores.base import StoreFacts
 from layerscope.stores.containerd import raw, whole
 from layerscope.stores.containerd.bare import BareAround, read_bare_containers
 from layerscope.stores.containerd.containers import SnapshotJoining, nameless_containers
-from layerscope.stores.containerd.content import FOLDER, BlobFolder, Content
+from layerscope.stores.containerd.folders import CONTENT
 from layerscope.stores.containerd.halves import Halves
 from layerscope.stores.containerd.images import Around, StoredImage, read_images
 from layerscope.stores.containerd.metadata import Namespace
@@ -35,8 +35,9 @@ from layerscope.stores.containerd.stack import Member, image_stack, levels_of
 from layerscope.stores.containerd.usage import image_usages
 from layerscope.stores.docker.containers import read_containers
 from layerscope.stores.docker.liveness import Liveness, find_liveness
-from layerscope.stores.docker.record import Fault, read_bytes, unique
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
+from layerscope.stores.oci.content import BlobFolder, Content
+from layerscope.stores.records.files import Fault, read_bytes, unique
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger
@@ -209,7 +210,7 @@ class ContainerdStore:
         found = self.halves.containerd
         if found is None:
             return None
-        blobs = BlobFolder(found.directory.enter(FOLDER).enter("blobs"))
+        blobs = BlobFolder(found.directory.enter(CONTENT).enter("blobs"))
         return Content(blobs, self.namespace.blobs if found.metadata.sound else None)
 
     @cached_property

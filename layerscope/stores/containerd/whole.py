@@ -20,16 +20,15 @@ from layerscope.model.level import Role
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon
 from layerscope.stores.base import StoreFacts
-from layerscope.stores.containerd.content import FOLDER as CONTENT
-from layerscope.stores.containerd.content import BlobState
+from layerscope.stores.containerd.folders import CONTENT, METADATA, snapshotter_folder
 from layerscope.stores.containerd.halves import is_docker_namespace
-from layerscope.stores.containerd.metadata import FILE, FOLDER, ImageRecord
+from layerscope.stores.containerd.metadata import FILE, ImageRecord
 from layerscope.stores.containerd.snapshots import FILE as RECORDS
-from layerscope.stores.containerd.snapshots import folder_of
 from layerscope.stores.docker.containers import ContainerConfig
-from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.liveness import Liveness, find_liveness
-from layerscope.stores.docker.record import Fault, list_directory, read_bytes, shown
+from layerscope.stores.oci.manifest import BlobState
+from layerscope.stores.records.files import Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
 if TYPE_CHECKING:
     from layerscope.stores.containerd.store import ContainerdStore
@@ -76,7 +75,7 @@ def containerd_liveness(store: ContainerdStore) -> Liveness | None:
     found = store.halves.containerd
     if found is None:
         return None
-    files = [f"{FOLDER}/{FILE}", *(f"{folder_of(name)}/{RECORDS}" for name in found.snapshotters)]
+    files = [f"{METADATA}/{FILE}", *(f"{snapshotter_folder(name)}/{RECORDS}" for name in found.snapshotters)]
     return find_liveness(found.directory, found.path, files)
 
 
@@ -193,7 +192,7 @@ def _leftovers(store: ContainerdStore) -> Iterator[Problem]:
         what = f"has {len(snapshots.unclaimed)} snapshots that no name leads to: {names}"
         effect = "containerd's garbage collector removes them"
         yield Problem(snapshots.path, what, effect, severity=Severity.NOTE)
-    folder = found.directory.enter(folder_of(store.driver)).enter("snapshots")
+    folder = found.directory.enter(snapshotter_folder(store.driver)).enter("snapshots")
     entries = list_directory(folder)
     numbers = [] if isinstance(entries, Fault) else [name for name, kind in entries if kind == "d" and name.isdigit()]
     orphans = [name for name in numbers if name not in snapshots.folders]

@@ -34,7 +34,7 @@ from layerscope.stores.docker.buildkit_databases import (
     read_snapshots,
     unread,
 )
-from layerscope.stores.docker.record import Fault
+from layerscope.stores.records.files import Fault
 
 _INT64 = 1 << 63
 

@@ -35,7 +35,7 @@ from layerscope.formats.boltdb import Bucket, Database
 from layerscope.formats.gotime import parse_binary
 from layerscope.model.digest import is_digest
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault
+from layerscope.stores.records.files import Fault
 
 FOLDER = "buildkit"
 METADATA = "buildkit/metadata_v2.db"

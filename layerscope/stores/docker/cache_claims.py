@@ -27,9 +27,9 @@ from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, is_file_name
 from layerscope.stores.docker.interrupted import YOUNG_SECONDS, changed, interrupted_category, interrupted_creations
 from layerscope.stores.docker.mounts import MountRecord
-from layerscope.stores.docker.record import Fault, list_directory, read_line
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.layer_folder import layer_folder
+from layerscope.stores.records.files import Fault, list_directory, read_line
 
 _SAME_MOMENT = 1.0
 _REMOVING = re.compile(r"[0-9a-f]{64}-.*-removing")

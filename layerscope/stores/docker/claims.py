@@ -22,9 +22,9 @@ from layerscope.stores.docker.cache_claims import CacheClaims, layer_ids
 from layerscope.stores.docker.homes import home
 from layerscope.stores.docker.interrupted import interrupted_creations, interrupted_folder
 from layerscope.stores.docker.liveness import find_liveness
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.record_places import records_of
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.records.files import Fault, list_directory
 
 _TEMPORARY = re.compile(
     r"(docker-[a-z]+-?|GetImageBlob|GetV2Blob|GetV1Blob|docker-|tmp-|qemu-check|buildkit-[a-z]+"

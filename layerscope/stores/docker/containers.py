@@ -21,12 +21,12 @@ from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, hex_of, is_digest, is_hex64
 from layerscope.model.image import Image, Layer
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.json_record import LIMIT, parse
 from layerscope.stores.docker.layers import Facts, chain_of
 from layerscope.stores.docker.logs import find_log
 from layerscope.stores.docker.mounts import MountRecord
-from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_bytes, shown, unique
 from layerscope.stores.moment import is_never, nanoseconds, sound_time
+from layerscope.stores.records.files import MISSING, Fault, is_gone, list_directory, read_bytes, shown, unique
+from layerscope.stores.records.json_record import LIMIT, parse
 
 NOT_LOADED = "docker doesn't load this container"
 """The state of a container whose record doesn't tell it; docker has no word for that."""

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from layerscope.hostfs import Directory
-from layerscope.stores.docker.image_config import ConfigRecord
-from layerscope.stores.docker.record import shown
+from layerscope.stores.records.files import shown
+from layerscope.stores.records.image_config import ConfigRecord
 
 SINCE_23 = "engine-id (23.0 or newer)"
 SINCE_24 = "buildkit/history.db (24.0 or newer)"

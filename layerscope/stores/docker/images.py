@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from layerscope.model.digest import ChainID, ImageID, hex_of
 from layerscope.model.image import HistoryRow, Image, Layer
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.image_config import HIDDEN, ConfigRecord, HistoryEntry, ImageConfig
 from layerscope.stores.docker.layers import Facts
-from layerscope.stores.docker.record import unique
 from layerscope.stores.docker.references import References
 from layerscope.stores.moment import nanoseconds, sound_time
-
-_NO_ENTRY = HistoryEntry()
+from layerscope.stores.records.files import unique
+from layerscope.stores.records.history import join_history
+from layerscope.stores.records.image_config import HIDDEN, ConfigRecord, ImageConfig
 
 
 def layer_facts(records: Iterable[ConfigRecord]) -> Facts:
@@ -92,38 +91,3 @@ def _image(
         config=record.raw,
         problems=problems,
     )
-
-
-def join_history(
-    record: ConfigRecord, layers: Mapping[ChainID, Layer], problems: list[Problem]
-) -> tuple[HistoryRow, ...]:
-    """Oldest first. Each row that isn't empty takes the next layer; layers without a row get a bare one at the end."""
-    entries = [entry or _NO_ENTRY for entry in record.config.history or ()]
-    filled = sum(not entry.empty_layer for entry in entries)
-    if filled > len(record.chain_ids) and not record.problems:
-        what = f"has {filled} history rows with a layer, but {len(record.chain_ids)} layers"
-        problems.append(Problem(record.path, what, "docker history fails on this image", severity=Severity.WARNING))
-    entries.extend([_NO_ENTRY] * (len(record.chain_ids) - filled))
-    rows: list[HistoryRow] = []
-    taken = 0
-    for entry in entries:
-        chain = layer = None
-        if not entry.empty_layer and taken < len(record.chain_ids):
-            chain = record.chain_ids[taken]
-            layer = layers.get(chain)
-            taken += 1
-        rows.append(
-            HistoryRow(
-                sound_time(entry.created),
-                entry.created_by or "",
-                entry.comment or "",
-                entry.author or "",
-                bool(entry.empty_layer),
-                0 if entry.empty_layer else layer.size if layer else None,
-                taken if chain else None,
-                record.diff_ids[taken - 1] if chain else None,
-                chain,
-                layer.cache_id if layer else None,
-            )
-        )
-    return tuple(rows)

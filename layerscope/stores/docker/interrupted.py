@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from layerscope.model.claim import Category, Claim
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.docker.store import DockerStore
+from layerscope.stores.records.files import Fault, list_directory
 
 YOUNG_SECONDS = 600.0
 _MADE_FIRST = {"checkpoints", "hostconfig.json"}

@@ -26,7 +26,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, is_digest, is_file_name, is_hex64
 from layerscope.model.image import Layer
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import MISSING, Fault, is_gone, list_directory, read_line, shown
+from layerscope.stores.records.files import MISSING, Fault, is_gone, list_directory, read_line, shown
 
 Facts = Mapping[ChainID, tuple[ChainID | None, DiffID]]
 """Parent and diff ID of chain IDs, as image configs tell them: a chain ID is their hash, so they are beyond doubt."""

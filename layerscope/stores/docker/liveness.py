@@ -20,7 +20,7 @@ from msgspec import Struct
 from layerscope.hostfs import Directory
 from layerscope.hostfs.locks import Lock, held_locks, lock_on
 from layerscope.hostfs.mounts import Mount, file_system_type, mounts_below
-from layerscope.stores.docker.record import shown
+from layerscope.stores.records.files import shown
 
 _LOCKED_FILES = (
     "volumes/metadata.db",

@@ -18,7 +18,7 @@ import stat as modes
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_file_name
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault, list_directory, shown
+from layerscope.stores.records.files import Fault, list_directory, shown
 
 _ROTATED = re.compile(r"(\.[0-9]+(\.gz)?)?")
 """What the names of a log's files have behind the name of the newest."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, is_digest
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault, is_gone, list_directory, read_line, shown
+from layerscope.stores.records.files import Fault, is_gone, list_directory, read_line, shown
 
 _ID = re.compile(r"[a-f0-9]{64}(-init)?")
 _LOST = "docker ignores the writable layer: its contents can't be found"

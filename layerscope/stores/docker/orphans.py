@@ -12,8 +12,8 @@ from layerscope.model.digest import hex_of
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.docker.containers import Surroundings
 from layerscope.stores.docker.mounts import MountRecord
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.layer_folder import layer_folder
+from layerscope.stores.records.files import Fault, list_directory
 
 _YOUNG_SECONDS = 600
 _MOST_GUESSES = 3

@@ -12,8 +12,8 @@ from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import hex_of
 from layerscope.model.image import Image
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, read_bytes, read_line
+from layerscope.stores.records.files import Fault, read_bytes, read_line
+from layerscope.stores.records.json_record import LIMIT, parse
 
 _SHOWN_TEXT = 4096
 

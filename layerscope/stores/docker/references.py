@@ -12,12 +12,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from layerscope.formats.reference import familiar_name, full_name, parse_reference
 from layerscope.hostfs import Directory
 from layerscope.model.digest import ImageID, is_digest
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, list_directory, read_bytes, shown
-from layerscope.stores.docker.reference import familiar_name, full_name, parse_reference
+from layerscope.stores.records.files import Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
 _FILE = "repositories.json"
 _WITHOUT = "all images are shown without names"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+from layerscope.formats.reference import parse_reference
 from layerscope.model.container import Container
 from layerscope.model.digest import ChainID, hex_of, is_hex64
 from layerscope.model.image import Image
@@ -27,7 +28,6 @@ from layerscope.model.volume import Volume
 from layerscope.stores.docker.containers import is_loaded
 from layerscope.stores.docker.engine import SINCE_23
 from layerscope.stores.docker.interrupted import YOUNG_SECONDS
-from layerscope.stores.docker.reference import parse_reference
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.removal import Removal, called, command_of

@@ -24,15 +24,16 @@ from layerscope.model.level import Level, Role
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
 from layerscope.stores.docker.containers import Surroundings, read_containers
-from layerscope.stores.docker.image_config import ConfigRecord, read_configs
+from layerscope.stores.docker.image_database import read_configs
 from layerscope.stores.docker.images import join_images, layer_facts
 from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of, read_layers
 from layerscope.stores.docker.liveness import Liveness, find_liveness
 from layerscope.stores.docker.mounts import MountRecord, read_mounts
 from layerscope.stores.docker.orphans import claim_guesses, orphan_problems
-from layerscope.stores.docker.record import MISSING, Fault, list_directory, read_bytes, unique
 from layerscope.stores.docker.references import References, read_references
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
+from layerscope.stores.records.files import MISSING, Fault, list_directory, read_bytes, unique
+from layerscope.stores.records.image_config import ConfigRecord
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger

@@ -24,8 +24,8 @@ from layerscope.formats.boltdb import Database
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import MISSING, Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.files import MISSING, Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.json_record import LIMIT, parse
 
 DATABASE_LIMIT = 64 << 20
 _IGNORED = {"metadata.db", "backingFsBlockDev"}

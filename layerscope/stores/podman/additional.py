@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import Fault, read_bytes, shown
+from layerscope.stores.records.files import Fault, read_bytes, shown
 
 _CONFIG_LIMIT = 1 << 20
 _SYSTEM = ("var", "lib", "containers", "storage")

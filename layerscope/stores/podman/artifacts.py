@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_digest
-from layerscope.stores.docker.json_record import parse
-from layerscope.stores.docker.record import Fault, read_bytes
+from layerscope.stores.records.files import Fault, read_bytes
+from layerscope.stores.records.json_record import parse
 
 FOLDER = "artifacts"
 BLOBS = f"{FOLDER}/blobs/sha256"

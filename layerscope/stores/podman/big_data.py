@@ -12,8 +12,8 @@ import re
 
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_file_name
-from layerscope.stores.docker.json_record import LIMIT
-from layerscope.stores.docker.record import MISSING, Fault, read_bytes
+from layerscope.stores.records.files import MISSING, Fault, read_bytes
+from layerscope.stores.records.json_record import LIMIT
 
 _PLAIN = re.compile(r"[0-9a-z.]*.", re.DOTALL)
 

@@ -28,12 +28,12 @@ from layerscope.model.container import UNKNOWN, Container, Mount
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, is_hex64
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, read_bytes, shown, unique
 from layerscope.stores.moment import nanoseconds, sound_time
 from layerscope.stores.podman.layers import IDMap, Layers
 from layerscope.stores.podman.libpod import ContainerFields, LibpodRecords, Spec, StateFields
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList, read_list
+from layerscope.stores.records.files import Fault, read_bytes, shown, unique
+from layerscope.stores.records.json_record import LIMIT, parse
 
 _WORDS = {
     1: "created",

@@ -26,14 +26,14 @@ from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place, by_pattern
 from layerscope.model.container import Container
 from layerscope.model.digest import is_file_name, is_hex64
-from layerscope.stores.docker.homes import scratch, short_names
-from layerscope.stores.docker.record import is_gone
+from layerscope.stores.overlay_places import scratch, short_names
 from layerscope.stores.podman.big_data import file_name
 from layerscope.stores.podman.containers import ContainerRecord, read_container_list
 from layerscope.stores.podman.images import ImageFields, read_image_list
 from layerscope.stores.podman.layer_claims import ELSEWHERE, OWNER, LayerClaims, is_locked, state_of
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList
 from layerscope.stores.podman.store import PodmanStore
+from layerscope.stores.records.files import is_gone
 
 _PROBE = re.compile(
     r"(opaque-bug-check|metacopy-check|volatile-check|check-overlayfs-support|compat|idmap-check|dtype)\w*\d+"

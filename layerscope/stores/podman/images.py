@@ -28,14 +28,14 @@ from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID, chain_ids, digest_of, is_digest, is_hex64
 from layerscope.model.image import HistoryRow, Image
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.image_config import HistoryEntry, ImageConfig
-from layerscope.stores.docker.json_record import parse
-from layerscope.stores.docker.record import Fault, shown, unique
 from layerscope.stores.moment import nanoseconds, sound_time
 from layerscope.stores.podman.big_data import file_name, read_item
 from layerscope.stores.podman.layers import Layers, StoredLayer
 from layerscope.stores.podman.lineage import find_parents
 from layerscope.stores.podman.record_list import HasID, Listed, RecordList, read_list
+from layerscope.stores.records.files import Fault, shown, unique
+from layerscope.stores.records.image_config import HistoryEntry, ImageConfig
+from layerscope.stores.records.json_record import parse
 
 _UNREADABLE = "its history, and what it runs, are unknown"
 _NO_ENTRY = HistoryEntry()

@@ -27,10 +27,10 @@ from layerscope.hostfs.locks import held_locks
 from layerscope.hostfs.mounts import mounts_below
 from layerscope.model.claim import Category, Claim
 from layerscope.model.digest import CacheID, is_hex64
-from layerscope.stores.docker.record import Fault, is_gone, list_directory
 from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.podman.layers import StoredLayer
 from layerscope.stores.podman.store import PodmanStore
+from layerscope.stores.records.files import Fault, is_gone, list_directory
 
 OWNER = "containers/storage"
 """Who makes what podman, Buildah and CRI-O share."""

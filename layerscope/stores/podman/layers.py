@@ -28,8 +28,8 @@ from layerscope.hostfs import Directory
 from layerscope.model.digest import CacheID, ChainID, DiffID, chain_id, is_digest, is_hex64
 from layerscope.model.image import Layer
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.record import shown
 from layerscope.stores.podman.record_list import HasID, Listed, read_list
+from layerscope.stores.records.files import shown
 
 _LIST_OF_FILES = "zstd-chunked-manifest"
 _MOST_LEVELS = 1000

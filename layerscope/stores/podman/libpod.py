@@ -23,9 +23,9 @@ from msgspec.structs import replace
 from layerscope.errors import CorruptError
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.json_record import Parsed, parse
-from layerscope.stores.docker.record import NOT_A_DIRECTORY, Fault, read_bytes
 from layerscope.stores.podman.layers import IDMap
+from layerscope.stores.records.files import NOT_A_DIRECTORY, Fault, read_bytes
+from layerscope.stores.records.json_record import Parsed, parse
 
 _LOG_LIMIT = 64 << 20
 _DATABASE_LIMIT = 256 << 20

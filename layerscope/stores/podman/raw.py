@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.image import Image
-from layerscope.stores.docker.json_record import LIMIT, parse
-from layerscope.stores.docker.record import Fault, read_bytes
 from layerscope.stores.podman.big_data import file_name, read_item
 from layerscope.stores.podman.record_list import HasID
+from layerscope.stores.records.files import Fault, read_bytes
+from layerscope.stores.records.json_record import LIMIT, parse
 
 if TYPE_CHECKING:
     from layerscope.stores.podman.store import PodmanStore

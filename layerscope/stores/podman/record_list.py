@@ -21,8 +21,8 @@ from msgspec import Struct, field
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.docker.json_record import Parsed, parse
-from layerscope.stores.docker.record import Fault, read_bytes, shown
+from layerscope.stores.records.files import Fault, read_bytes, shown
+from layerscope.stores.records.json_record import Parsed, parse
 
 FILE_LIMIT = 256 << 20
 """Bytes of the longest list; a record has a few hundred."""

@@ -21,7 +21,7 @@ from contextlib import closing
 
 from layerscope.errors import CorruptError
 from layerscope.formats.sqlite_pages import current_state
-from layerscope.stores.docker.record import shown
+from layerscope.stores.records.files import shown
 
 _SECONDS = 10.0
 _STEPS = 10_000

@@ -24,7 +24,6 @@ from layerscope.model.root import Daemon
 from layerscope.model.subject import ImageUsage
 from layerscope.model.volume import Volume
 from layerscope.stores.base import StoreFacts
-from layerscope.stores.docker.record import read_line, unique
 from layerscope.stores.podman import whole
 from layerscope.stores.podman.additional import find_others
 from layerscope.stores.podman.containers import Around, ContainerRecord, join_containers, read_container_list
@@ -34,6 +33,7 @@ from layerscope.stores.podman.libpod import LibpodRecords, read_libpod
 from layerscope.stores.podman.record_list import RecordList
 from layerscope.stores.podman.usage import image_usages
 from layerscope.stores.podman.volumes import read_volumes
+from layerscope.stores.records.files import read_line, unique
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger

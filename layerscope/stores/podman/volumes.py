@@ -12,9 +12,9 @@ from pathlib import Path
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.moment import sound_time
 from layerscope.stores.podman.libpod import LibpodRecords, VolumeFields
+from layerscope.stores.records.files import Fault, list_directory
 
 _FOLDER = "volumes"
 

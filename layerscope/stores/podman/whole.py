@@ -18,10 +18,10 @@ from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon
 from layerscope.stores.base import StoreFacts
-from layerscope.stores.docker.record import Fault, list_directory, shown
 from layerscope.stores.podman.artifacts import read_artifacts
 from layerscope.stores.podman.layers import IDMap
 from layerscope.stores.podman.worlds import drivers_of
+from layerscope.stores.records.files import Fault, list_directory, shown
 
 if TYPE_CHECKING:
     from layerscope.stores.podman.store import PodmanStore

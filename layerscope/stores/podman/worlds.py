@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from layerscope.hostfs import Directory
-from layerscope.stores.docker.record import Fault, list_directory
 from layerscope.stores.podman.containers import read_container_list
 from layerscope.stores.podman.images import read_image_list
+from layerscope.stores.records.files import Fault, list_directory
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs", "aufs")
 """Those that there are, in the order in which one wins where two have equally many images and containers."""

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from layerscope.formats.nesting import NESTING, deeper_than
-from layerscope.stores.docker.record import shown
+from layerscope.stores.records.files import shown
 
 LIMIT = 16 << 20
 """Bytes of the largest record that is read; docker itself refuses image configs above 4 MiB."""

@@ -1,17 +1,6 @@
-"""Blobs: ``io.containerd.content.v1.content/blobs/<algorithm>/<hex>``, one file each, named by the digest of its bytes.
+"""The blobs of a content store or a layout: one file each, ``<algorithm>/<hex>``, named by the digest of its bytes.
 
-An image's target is an index (a list of manifests, one for each platform) or a single manifest, which names a config
-and layers. Most of them may be absent: platforms that were not wanted, content that was thrown away once unpacked.
-Manifests that describe others ("attestations") are told by an annotation, or by the platform ``unknown``.
-
-| state of a blob | means |
-| --- | --- |
-| present | the namespace has a record, and there is a file |
-| absent | the namespace has no record: normal |
-| lost | a record without a file: damage |
-
-Source: OCI image spec, image-index.md and manifest.md; moby daemon/containerd/image_manifest.go; containerd
-plugins/content/local; seen with docker 28 and 29.
+Source: OCI image spec, image-layout.md; containerd plugins/content/local; seen with docker 28 and 29.
 """
 
 from __future__ import annotations
@@ -19,111 +8,38 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Protocol
-
-import msgspec
-from msgspec import Struct
 
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
-from layerscope.stores.containerd.metadata import BlobRecord
-from layerscope.stores.docker.image_config import ImageConfig
-from layerscope.stores.docker.json_record import LIMIT, Parsed, parse
-from layerscope.stores.docker.record import Fault, list_directory, read_bytes, shown
+from layerscope.stores.oci.manifest import (
+    Blob,
+    BlobState,
+    Descriptor,
+    Document,
+    ManifestContent,
+    attested_by,
+    is_index,
+    is_manifest,
+    platform_of,
+)
+from layerscope.stores.records.files import Fault, list_directory, read_bytes, shown
+from layerscope.stores.records.image_config import ImageConfig
+from layerscope.stores.records.json_record import LIMIT, Parsed, parse
 
-FOLDER = "io.containerd.content.v1.content"
 _DIGEST = re.compile(r"(sha256):([0-9a-f]{64})|(sha384):([0-9a-f]{96})|(sha512):([0-9a-f]{128})")
 _ALGORITHMS = ("sha256", "sha384", "sha512")
-_INDEX = {
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-}
-_MANIFEST = {
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-}
-_ATTESTATION_TYPE = "vnd.docker.reference.type"
-_ATTESTED = "vnd.docker.reference.digest"
 _MOST_NESTED = 8
 _MOST_MANIFESTS = 4096
 _MOST_LAYERS = 4096
 
 
-class Platform(msgspec.Struct):
-    """``platform`` of a descriptor."""
-
-    architecture: str | None = None
-    os: str | None = None
-    variant: str | None = None
-
-
-class Descriptor(msgspec.Struct, rename="camel"):
-    """One reference to a blob."""
-
-    media_type: str | None = None
-    digest: str | None = None
-    size: int | None = None
-    annotations: dict[str, str] | None = None
-    platform: Platform | None = None
-
-
-class Document(msgspec.Struct, rename="camel"):
-    """An index (``manifests``) or a manifest (``config``, ``layers``)."""
-
-    media_type: str | None = None
-    manifests: list[Descriptor | None] | None = None
-    config: Descriptor | None = None
-    layers: list[Descriptor | None] | None = None
-
-
-class BlobState(StrEnum):
-    """See the table above."""
-
-    PRESENT = "present"
-    ABSENT = "absent"
-    LOST = "lost"
-
-
-class Blob(Struct, frozen=True):
-    """One reference, with what is known of its bytes. ``size`` is the recorded one, else the reference's."""
-
-    digest: str
-    media_type: str
-    size: int
-    state: BlobState
-
-
-class ManifestContent(Struct, frozen=True):
-    """One manifest of a target, with everything it names.
-
-    ``platform`` is ``os/architecture[/variant]``, "" where nothing tells. ``attests``: the digest of the manifest that
-    it describes ("" if that isn't told), None for an image's own. ``available``: manifest, config and layers are all
-    present. ``parts``: the manifest, its config, its layers; without the manifest's own bytes only itself.
-    """
-
-    blob: Blob
-    platform: str
-    attests: str | None
-    config: Blob | None
-    layers: tuple[Blob, ...]
+class HasSize(Protocol):
+    """A namespace's record of a blob."""
 
     @property
-    def parts(self) -> tuple[Blob, ...]:
-        """The manifest itself first, then its config, then the layers, base first."""
-        return (self.blob, *((self.config,) if self.config else ()), *self.layers)
-
-    @property
-    def counted(self) -> tuple[Blob, ...]:
-        """The parts that docker counts: those that the namespace has a record of, if it has one of the manifest."""
-        if self.blob.state is BlobState.ABSENT:
-            return ()
-        return tuple(blob for blob in self.parts if blob.state is not BlobState.ABSENT)
-
-    @property
-    def available(self) -> bool:
-        """Whether all of it is there."""
-        return self.config is not None and all(blob.state is BlobState.PRESENT for blob in self.parts)
+    def size(self) -> int | None:
+        """The recorded bytes, None if nothing tells."""
 
 
 class BlobFiles(Protocol):
@@ -168,7 +84,7 @@ class Content:
     present.
     """
 
-    def __init__(self, blobs: BlobFiles, records: Mapping[str, BlobRecord] | None) -> None:
+    def __init__(self, blobs: BlobFiles, records: Mapping[str, HasSize] | None) -> None:
         self._blobs = blobs
         self._records = records
         self._documents: dict[str, Document] = {}
@@ -306,20 +222,16 @@ class Content:
                 self._tell(about, Problem(self.path_of(about), what, severity=Severity.WARNING))
                 continue
             document = self.document(blob.digest)
-            if _is_index(descriptor, document):
+            if is_index(descriptor, document):
                 if depth < _MOST_NESTED and document.manifests:
                     below = document.manifests[:_MOST_MANIFESTS]
                     pending.extend((one, depth + 1) for one in reversed(below) if one is not None)
-            elif descriptor.media_type in _MANIFEST or document.config is not None:
+            elif is_manifest(descriptor, document):
                 found.append(self._manifest(descriptor, blob, document))
         return tuple(found)
 
     def _manifest(self, descriptor: Descriptor, blob: Blob, document: Document) -> ManifestContent:
-        annotations = descriptor.annotations or {}
-        platform = _platform(descriptor.platform)
-        attests = None
-        if _ATTESTATION_TYPE in annotations or platform == "unknown/unknown":
-            attests = annotations.get(_ATTESTED, "")
+        platform, attests = platform_of(descriptor), attested_by(descriptor)
         config = self.blob(document.config)
         if not platform and config is not None and attests is None:
             told = self.config(config.digest)
@@ -332,16 +244,3 @@ class Content:
 def is_blob_digest(text: str) -> bool:
     """Whether ``text`` may name a blob."""
     return _DIGEST.fullmatch(text) is not None
-
-
-def _is_index(descriptor: Descriptor, document: Document) -> bool:
-    if descriptor.media_type in _MANIFEST:
-        return False
-    return descriptor.media_type in _INDEX or document.manifests is not None
-
-
-def _platform(platform: Platform | None) -> str:
-    if platform is None or not (platform.os or platform.architecture):
-        return ""
-    parts = (platform.os or "linux", platform.architecture or "?", platform.variant or "")
-    return "/".join(part for part in parts if part)
