@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from layerscope.services.opening import open_root
+    from layerscope.services.opening.root import open_root
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "open_root"]
@@ -22,7 +22,7 @@ __all__ = ["__version__", "open_root"]
 def __getattr__(name: str) -> object:
     """``open_root`` is imported when it is first asked for: importing the package costs nothing."""
     if name == "open_root":
-        from layerscope.services.opening import open_root
+        from layerscope.services.opening.root import open_root
 
         return open_root
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

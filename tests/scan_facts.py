@@ -14,7 +14,7 @@ from layerscope import open_root
 from layerscope.formats.scan_reader import ScanReader
 from layerscope.formats.scan_writer import ScanWriter
 from layerscope.model.scan import ScanEnd, ScanEntry, ScanHeader, ScanRow, ScanSubject, ScanSummary, ScanTree
-from layerscope.services.scan import scan
+from layerscope.services.scan.root import scan
 
 HEADER = ScanHeader(
     "web-1", "/var/lib/d\udcffcker", 1_704_164_645_000_000_001, "docker", "overlay2", ("overlay2",), "", 99, "1"

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 FRONT_DOORS = {
     # module of one front end -> the one module of another that it may open, when it is called
-    "layerscope.cli.start": "layerscope.tui.run",
+    "layerscope.cli.verbs.start": "layerscope.tui.run",
 }
 BELOW_SERVICES = sorted(set(MAY_IMPORT) - {"services", "cli", "tui"})
 FORBIDDEN_BELOW = {"textual", "rich", "watchfiles", "click"}

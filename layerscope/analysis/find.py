@@ -19,7 +19,8 @@ from layerscope.analysis.sightings import Outlook, Sighting, as_of, outlooks_of,
 from layerscope.analysis.stored_copies import Folder, folder_of, stats_in, walk_runs
 from layerscope.hostfs import Directory
 from layerscope.hostfs.attributes import names_with_xattrs
-from layerscope.model.entry import Entry, EntryState, file_type
+from layerscope.model.entry import Entry, EntryState
+from layerscope.model.file_type import file_type
 from layerscope.model.found import Alike, FoundRow, Wanted
 from layerscope.model.level import Level
 from layerscope.overlay.part import MarkedKind, Part

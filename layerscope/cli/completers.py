@@ -34,7 +34,7 @@ def folders(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 def drivers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """The storage drivers that the root has records of; all that there are if it can't be opened."""
-    from layerscope.services.root_choices import driver_choices
+    from layerscope.services.opening.choices import driver_choices
 
     session = _session(context)
     if session is None:
@@ -45,7 +45,7 @@ def drivers(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 def namespaces(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """The containerd namespaces of the root."""
-    from layerscope.services.root_choices import namespace_choices
+    from layerscope.services.opening.choices import namespace_choices
 
     session = _session(context)
     if session is None:
@@ -56,7 +56,7 @@ def namespaces(context: click.Context, parameter: click.Parameter, incomplete: s
 
 def layer_directories(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """``ID=`` for each layer of the root, and behind that folders."""
-    from layerscope.services.root_choices import layer_choices
+    from layerscope.services.opening.choices import layer_choices
 
     name, separator, path = incomplete.partition("=")
     if separator:

@@ -32,7 +32,7 @@ _BARE_OVERLAY = "overlay:"
 
 
 class Verb(NamedTuple):
-    """Where a verb lives, and what it is for."""
+    """Where a verb lives (a module of :mod:`layerscope.cli.verbs`), and what it is for."""
 
     module: str
     function: str
@@ -63,19 +63,19 @@ VERBS = {
     "cat": Verb("files", "cat", "The bytes of a file, or of the copy that one layer holds."),
     "extract": Verb("files", "extract", "Copy files out of the root."),
     "export": Verb("files", "export", "The merged view as a tar."),
-    "layer": Verb("layer", "layer", "Make the tar of a layer, or unpack one, outside any root."),
-    "save": Verb("building", "save", "Images as an archive, for docker load or as an OCI layout."),
-    "lab": Verb("building", "lab", "Make a lab root, in which the verbs below may write, or sweep it."),
-    "create": Verb("building", "create", "A container of an image, never started."),
-    "sh": Verb("building_files", "sh", "A small shell of file commands in a container."),
-    "cp": Verb("building_files", "cp", "Copy files into a container, or out of one."),
-    "commit": Verb("building", "commit", "An image of what a container has changed."),
-    "build": Verb("image_build", "build", "An image of what a Dockerfile says, made of the files of a directory."),
-    "import": Verb("building", "import_tar", "An image of one layer, made of a tar."),
-    "load": Verb("building", "load", "The images of an archive."),
-    "tag": Verb("building", "tag", "One more name for an image."),
-    "rm": Verb("building", "rm", "Remove containers."),
-    "rmi": Verb("building", "rmi", "Remove names of images, and images."),
+    "layer": Verb("layer_tar", "layer", "Make the tar of a layer, or unpack one, outside any root."),
+    "save": Verb("lab", "save", "Images as an archive, for docker load or as an OCI layout."),
+    "lab": Verb("lab", "lab", "Make a lab root, in which the verbs below may write, or sweep it."),
+    "create": Verb("lab", "create", "A container of an image, never started."),
+    "sh": Verb("lab_files", "sh", "A small shell of file commands in a container."),
+    "cp": Verb("lab_files", "cp", "Copy files into a container, or out of one."),
+    "commit": Verb("lab", "commit", "An image of what a container has changed."),
+    "build": Verb("build", "build", "An image of what a Dockerfile says, made of the files of a directory."),
+    "import": Verb("lab", "import_tar", "An image of one layer, made of a tar."),
+    "load": Verb("lab", "load", "The images of an archive."),
+    "tag": Verb("lab", "tag", "One more name for an image."),
+    "rm": Verb("lab", "rm", "Remove containers."),
+    "rmi": Verb("lab", "rmi", "Remove names of images, and images."),
     "demo": Verb("start", "demo", "Open the terminal UI on a small ready root."),
     "completion": Verb("start", "completion", "The completion script for a shell."),
 }
@@ -83,7 +83,7 @@ _OPEN = Verb("start", "open_ui", "Open the terminal UI.")
 
 
 def _load(verb: Verb) -> click.Command:
-    command: click.Command = getattr(import_module(f"layerscope.cli.{verb.module}"), verb.function)
+    command: click.Command = getattr(import_module(f"layerscope.cli.verbs.{verb.module}"), verb.function)
     return command
 
 
@@ -148,7 +148,7 @@ def cli(options: Options) -> int:
     """
     if click.get_current_context().invoked_subcommand is not None:
         return 0
-    from layerscope.cli.start import open_root_in_ui
+    from layerscope.cli.verbs.start import open_root_in_ui
 
     return open_root_in_ui(options, options.root)
 

@@ -48,7 +48,7 @@ class Options(Struct, frozen=True):
             RootError: it is missing, not a root, or can't be read.
             UsageError: it has no such driver.
         """
-        from layerscope.services.opening import open_root
+        from layerscope.services.opening.root import open_root
 
         return open_root(
             self.root,

@@ -39,7 +39,7 @@ from itertools import islice
 from typing import Any
 
 from layerscope.errors import UnsupportedError
-from layerscope.model.entry import file_type
+from layerscope.model.file_type import file_type
 from layerscope.model.scan import LAYER, Mark, ScanEnd, ScanEntry, ScanHeader, ScanRow, ScanTree, encoded
 
 _ROWS_A_GROUP = 1 << 16

@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from layerscope.model.digest import CacheID, ChainID
-from layerscope.model.file_type import file_type as file_type
+from layerscope.model.file_type import file_type
 
 
 class EntryState(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,20 +17,17 @@ from layerscope.drivers import (
     Elsewhere,
     FindsDamage,
     HandedLayers,
-    MeasuresDisk,
     MixedKinds,
     RecordsLower,
     ShortNames,
     SizesUnrecorded,
     TellsDamage,
-    TellsDiskShare,
 )
 from layerscope.errors import CorruptError
 from layerscope.formats.whiteout import NAMES, UNMARKED
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID
-from layerscope.model.disk_share import DiskShare
 from layerscope.model.image import Image
 from layerscope.model.level import LayerKind, Level, Role
 from layerscope.model.problem import Problem, Severity
@@ -42,7 +38,6 @@ if TYPE_CHECKING:
     from layerscope.analysis.owners import Claims
     from layerscope.drivers.tar_split_tree import TarSplitTree
     from layerscope.model.change import Change
-    from layerscope.model.tree import LayerDirectory
     from layerscope.overlay import MergedView, ViewLevel
 
 
@@ -234,61 +229,6 @@ class Contents:
     def _kind_of(driver: Driver, cache_id: CacheID) -> LayerKind:
         return driver.kind_of(cache_id) if isinstance(driver, MixedKinds) else driver.kind
 
-    def container_sizes(
-        self, containers: Sequence[Container], cancelled: Callable[[], bool] = lambda: False
-    ) -> list[int | None]:
-        """SizeRw of each container in bytes, by docker's rule for this driver; None where it can't be measured."""
-        driver = self.driver
-        if driver is not None and driver.sizes_by_walk and not isinstance(driver, MeasuresDisk):
-            from layerscope.analysis.walked_sizes import walked_sizes
-
-            return walked_sizes([self._top_of(container) for container in containers], cancelled)
-        return [self._container_size(container, cancelled) for container in containers]
-
-    def _top_of(self, container: Container) -> LayerDirectory | None:
-        if self.driver is None or container.mount_id is None:
-            return None
-        try:
-            return self.driver.open_layer(container.mount_id)
-        except OSError:
-            return None
-
-    def _container_size(self, container: Container, cancelled: Callable[[], bool]) -> int | None:
-        if self.driver is None or container.mount_id is None:
-            return None
-        try:
-            if isinstance(self.driver, MeasuresDisk):
-                return self.driver.disk_usage(container.mount_id, cancelled)
-            levels, _ = self.levels(container)
-            view, _ = self.view(levels)
-            return _bytes_changed_at(view, len(levels), cancelled)
-        except OSError:
-            return None
-
-    def level_size(self, view: MergedView, level: Level, cancelled: Callable[[], bool] = lambda: False) -> int | None:
-        """What one level of a view adds in bytes, as its engine counts them; None where it can't be read."""
-        if self.driver is None or level.cache_id is None:
-            return None
-        try:
-            if isinstance(self.driver, MeasuresDisk):
-                return self.driver.disk_usage(level.cache_id, cancelled)
-            if self.driver.sizes_by_walk:
-                from layerscope.analysis.walked_sizes import walked_sizes
-
-                return walked_sizes([self.driver.open_layer(level.cache_id)], cancelled)[0]
-            return _bytes_changed_at(view, level.number, cancelled)
-        except OSError:
-            return None
-
-    def disk_share(self, level: Level, cancelled: Callable[[], bool] = lambda: False) -> DiskShare | None:
-        """What a level takes on disk, where the file system below tells levels apart; else None."""
-        if level.cache_id is None or not isinstance(self.driver, TellsDiskShare):
-            return None
-        try:
-            return self.driver.disk_share(level.cache_id, cancelled)
-        except OSError:
-            return None
-
     def docker_diff(self, view: MergedView, detail: bool = True) -> list[Change]:
         """What ``docker diff`` says of the container whose view this is, made as its engine makes it."""
         if isinstance(self.store, DockerStore) and self.store.engine.native_diff:
@@ -363,15 +303,6 @@ class Contents:
 def _note_damage(problems: list[Problem], level: Level, what: str) -> None:
     told = f"level {level.number}: the record of its tar is damaged: {what}"
     problems.append(Problem(level.path or "", told, "names behind the damage are not shown"))
-
-
-def _bytes_changed_at(view: MergedView, number: int, cancelled: Callable[[], bool]) -> int | None:
-    """The bytes of what level ``number`` added and changed, by docker's list; None if the view doesn't have it."""
-    if all(level.number != number for level in view.levels):
-        return None
-    from layerscope.analysis.changes import docker_change_bytes
-
-    return docker_change_bytes(view.cut(number - 1), view.cut(number), cancelled)
 
 
 def driver_path(driver: Driver | None, cache_id: CacheID) -> str:

@@ -21,7 +21,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.model.subject import Subject
 from layerscope.model.verdict import Verdict
 from layerscope.services.session import Session
-from layerscope.services.verify import verify
+from layerscope.services.verify.layers import verify
 from layerscope.stores.base import SharesStorage
 from layerscope.stores.docker.cache_claims import claims_now
 from layerscope.stores.docker.store import DockerStore

@@ -26,6 +26,7 @@ from layerscope.model.root import Daemon, RootSummary
 from layerscope.model.subject import ContainerUsage, ImageUsage, StackLevel, Subject
 from layerscope.services.contents import Contents
 from layerscope.services.faults import told
+from layerscope.services.level_sizes import container_usages, disk_share, level_size
 from layerscope.services.resolve import Names
 from layerscope.services.setting import Setting, daemon_of
 from layerscope.stores.base import (
@@ -158,21 +159,9 @@ class Session:
         return self._sized([container], cancelled)[0]
 
     def _sized(self, containers: Sequence[Container], cancelled: Cancelled = lambda: False) -> list[ContainerUsage]:
-        sizes = self.contents.container_sizes(containers, cancelled)
-        return [self._with_sizes(*both, cancelled) for both in zip(containers, sizes, strict=True)]
-
-    def _with_sizes(self, container: Container, size_rw: int | None, cancelled: Callable[[], bool]) -> ContainerUsage:
-        if size_rw is None and not cancelled():
-            self._note(self.contents.levels(container)[1])
-        if isinstance(self.store, SharesStorage):
-            base = self.store.base_size(container)
-            return ContainerUsage(container, size_rw, None if base is None else base + (size_rw or 0))
-        # A containerd store has recorded sizes of init layers too, and docker counts them.
-        levels = self.store.levels(container)
-        sizes = [level.size for level in levels if level.role is Role.IMAGE or level.size is not None]
-        unknown = None in sizes or (size_rw is None and not sizes)
-        image_size = None if unknown else sum(size or 0 for size in sizes)
-        return ContainerUsage(container, size_rw, None if image_size is None else image_size + (size_rw or 0))
+        found, problems = container_usages(self.contents, containers, cancelled)
+        self._note(problems)
+        return found
 
     # ------------------------------------------------------------------ what a REF names
     def find(self, text: str | Ref, kind: SubjectKind | None = None) -> Subject:
@@ -252,9 +241,9 @@ class Session:
 
         size = level.size
         if size is None and (level.role is not Role.IMAGE or self.contents.measures_images):
-            size = self.contents.level_size(view, level, cancelled)
+            size = level_size(self.contents, view, level, cancelled)
         counted = level_counts(view, level.number, cancelled) if counts else None
-        return StackLevel(level, size, counted, self.contents.disk_share(level, cancelled) if counts else None)
+        return StackLevel(level, size, counted, disk_share(self.contents, level, cancelled) if counts else None)
 
     def changes(self, subject: Subject, corrected: bool = False, detail: bool = True) -> list[Change]:
         """What a container changed: the lines of ``docker diff``, or (``corrected``) every difference there is."""
@@ -313,7 +302,7 @@ class Session:
 
     def open_file(self, subject: Subject, path: str, level: int | None = None) -> BinaryIO:
         """The bytes that the view serves at a path, or the copy that one level holds; links resolve in the view."""
-        from layerscope.services.reading import open_copy
+        from layerscope.services.file.reading import open_copy
 
         with told(f"cannot read {path} of {subject.name}"):
             return open_copy(self.view(subject), path, level)
@@ -355,7 +344,7 @@ class Session:
 
     def verify(self, subject: Subject | None = None, *, deep: bool = False) -> Iterator[Verdict]:
         """All layers, or those of one image or container, against their records. See ``services.verify.verify``."""
-        from layerscope.services.verify import verify
+        from layerscope.services.verify.layers import verify
 
         return verify(self, subject, deep=deep)
 
@@ -374,7 +363,7 @@ class Session:
     # ------------------------------------------------------------------ bytes out of it
     def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
         """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""
-        from layerscope.services.export import export_tar
+        from layerscope.services.export.view import export_tar
 
         problems = export_tar(self.view(subject), out)
         self._note(problems)
@@ -382,7 +371,7 @@ class Session:
 
     def extract(self, subject: Subject, path: str, destination: Path) -> list[Problem]:
         """Copy what is at a path to the analyst's own disk, outside of the root."""
-        from layerscope.services.extract import extract
+        from layerscope.services.export.extract import extract
 
         if any(destination.resolve().is_relative_to(path.resolve()) for path in self.paths):
             raise UsageError(f"{destination} is below the root that is being read: nothing is ever written there")

@@ -13,7 +13,7 @@ from ledger_facts import assert_closed, du
 
 from layerscope.model.claim import Category
 from layerscope.services.ledger import ledger
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 pytestmark = [
     pytest.mark.btrfs,

@@ -15,7 +15,7 @@ import pytest
 from ledger_facts import assert_closed, du
 
 from layerscope.services.ledger import ledger
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the samples need root to be unpacked")
 

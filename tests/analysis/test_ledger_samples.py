@@ -19,7 +19,7 @@ from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger
 from layerscope.model.problem import Severity
 from layerscope.services.ledger import ledger
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 SAMPLES = (
     "overlay2",

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from layerscope.model.verdict import Verdict
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 pytestmark = [
     pytest.mark.root,

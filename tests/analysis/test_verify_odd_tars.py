@@ -9,8 +9,8 @@ import pytest
 from odd_tars import CHANGES, CHANGES_OF_CHANGES, FILE, FOLDER_GONE, GONE, TARS, Change, Member, packed, whiteout
 
 from layerscope.cli.main import run
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 pytestmark = [
     pytest.mark.root,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.services.lab import new_lab, open_lab
+from layerscope.services.lab.lab import new_lab, open_lab
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "live"))

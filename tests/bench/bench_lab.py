@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.services.lab import new_lab, open_lab, save
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import new_lab, open_lab, save
+from layerscope.services.opening.root import open_root
 
 pytestmark = [
     pytest.mark.bench,

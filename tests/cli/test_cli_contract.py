@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from layerscope.services.lab import new_lab
+from layerscope.services.lab.lab import new_lab
 
 CLASSES = """image-layer unused-layer build-cache container-rw container-init container-record log volume content-blob
 engine plugin swarm network record temporary foreign-mount orphan unreadable unknown"""

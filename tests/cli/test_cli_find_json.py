@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from layerscope.cli.find import _shape
 from layerscope.cli.reference import find_subject
 from layerscope.cli.render.document import element_text
+from layerscope.cli.verbs.find import _shape
 from layerscope.model.found import FoundRun, Wanted
 from layerscope.services.find import Search, names_like
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 pytestmark = [
     pytest.mark.root,

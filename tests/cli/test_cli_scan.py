@@ -87,7 +87,7 @@ def test_a_scan_is_complete_or_not_there(ask: Any, overlay2_root: Path, tmp_path
 def test_a_scan_that_is_cut_off_leaves_nothing(
     ask: Any, overlay2_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    from layerscope.services import scan_layers
+    from layerscope.services.scan import layers as scan_layers
 
     rows = scan_layers.ScannedLayers.rows
     left = iter(range(3))

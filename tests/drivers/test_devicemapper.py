@@ -28,7 +28,7 @@ from layerscope.model.digest import CacheID
 from layerscope.model.problem import Severity
 from layerscope.model.tree import LayerDirectory
 from layerscope.services import Session
-from layerscope.services.verify import verify
+from layerscope.services.verify.layers import verify
 
 C1 = "02dcc7b9f375b079eb13d55bb184be04a6547ee00b9c27966d25aba971a063f3"
 """The cache ID of container c1 in the ext4 sample."""

@@ -18,7 +18,7 @@ from layerscope.cli.main import run
 from layerscope.errors import RootError, UsageError
 from layerscope.hostfs import mounts
 from layerscope.hostfs.mounts import Mount
-from layerscope.services import live_zfs
+from layerscope.services.opening import live_zfs
 
 Unpacked = Callable[[str], Path]
 LISTED = DATA / "zfs" / "truth" / "zfs-list.tsv"

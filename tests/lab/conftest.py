@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from layerscope.cli.main import run
-from layerscope.services.lab import new_lab
+from layerscope.services.lab.lab import new_lab
 
 
 @dataclass(frozen=True)

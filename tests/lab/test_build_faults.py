@@ -26,8 +26,8 @@ from test_lab_faults import (
 
 from layerscope.cli.build_progress import BuildProgress
 from layerscope.errors import CommitError
-from layerscope.services.image_build import build_options, build_request
-from layerscope.services.lab import Lab, commit_options, open_lab
+from layerscope.services.lab.build import build_options, build_request
+from layerscope.services.lab.lab import Lab, commit_options, open_lab
 
 __all__ = ["small_disk", "template"]
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes whiteouts and owners as root does")]

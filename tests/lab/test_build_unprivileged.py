@@ -9,8 +9,8 @@ import pytest
 from test_lab_unprivileged import NOBODY, as_user, place
 
 from layerscope.cli.build_progress import BuildProgress
-from layerscope.services.image_build import build_options, build_request
-from layerscope.services.lab import commit_options, new_lab, open_lab
+from layerscope.services.lab.build import build_options, build_request
+from layerscope.services.lab.lab import commit_options, new_lab, open_lab
 
 __all__ = ["place"]
 pytestmark = [

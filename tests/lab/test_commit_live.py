@@ -20,7 +20,7 @@ import pytest
 from live.engine import Engine, Tar, busybox, missing
 
 from layerscope.cli.main import run
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 REASON = missing()
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.skipif(REASON is not None, reason=str(REASON))]

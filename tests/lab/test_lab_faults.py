@@ -16,8 +16,8 @@ from faults import count_steps, instrumented, killed_after
 
 from layerscope.errors import CommitError
 from layerscope.model.problem import Severity
-from layerscope.services.lab import Lab, commit_options, import_maker, new_lab, open_lab, save
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import Lab, commit_options, import_maker, new_lab, open_lab, save
+from layerscope.services.opening.root import open_root
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes whiteouts and owners as root does")]
 SAMPLES = 14

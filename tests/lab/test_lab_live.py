@@ -17,8 +17,8 @@ from live.engine import ApiError, Engine, Tar, busybox, docker_client, missing
 from test_lab_unprivileged import NOBODY, as_user, make
 
 from layerscope.cli.main import run
-from layerscope.services.lab import new_lab, open_lab
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import new_lab, open_lab
+from layerscope.services.opening.root import open_root
 
 REASON = missing()
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.skipif(REASON is not None, reason=str(REASON))]

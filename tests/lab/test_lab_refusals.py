@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from live.engine import Tar
 
-from layerscope.services.lab import open_lab
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import open_lab
+from layerscope.services.opening.root import open_root
 
 Call = Callable[..., Any]
 

@@ -23,8 +23,8 @@ from layerscope.formats.whiteout import TRUSTED, USER
 from layerscope.hostfs import Directory
 from layerscope.lab.owned_driver import OwnedOverlay2
 from layerscope.overlay.view import MergedView, ViewLevel
-from layerscope.services.lab import commit_options, new_lab, open_lab, save
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import commit_options, new_lab, open_lab, save
+from layerscope.services.opening.root import open_root
 
 NOBODY = 65534
 Call = Callable[..., Any]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from layerscope.formats.tarsplit import headers
-from layerscope.services.lab import new_lab, open_lab
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import new_lab, open_lab
+from layerscope.services.opening.root import open_root
 
 Call = Callable[..., Any]
 

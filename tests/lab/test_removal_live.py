@@ -14,8 +14,8 @@ import pytest
 from live.engine import ApiError, Engine, Tar, missing
 
 from layerscope.errors import LayerscopeError
-from layerscope.services.lab import open_lab
-from layerscope.services.opening import open_root
+from layerscope.services.lab.lab import open_lab
+from layerscope.services.opening.root import open_root
 
 REASON = missing()
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.skipif(REASON is not None, reason=str(REASON))]

@@ -16,7 +16,7 @@ from layerscope.errors import UsageError
 from layerscope.lab.shell.commands import CHANGING
 from layerscope.lab.shell.looking import LOOKING
 from layerscope.lab.shell.words import parse_script
-from layerscope.services.lab import Lab, new_lab, open_lab
+from layerscope.services.lab.lab import Lab, new_lab, open_lab
 
 SCRIPTS = {
     "echo": 'echo hello world > /a; echo \'single $x\' "double \\" q" >> /a; echo -n no newline >> /a',

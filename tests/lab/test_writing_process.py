@@ -26,7 +26,7 @@ from layerscope.lab.pack import LayerTar, pack
 from layerscope.lab.unpack import unpack
 from layerscope.lab.upper import CommitRules
 from layerscope.lab.writing_process import WritingProcess, layer_writer
-from layerscope.services.lab import Lab, commit_options, new_lab, open_lab
+from layerscope.services.lab.lab import Lab, commit_options, new_lab, open_lab
 
 OWN = Abilities("user.overlay.", owners=False)
 RULES = CommitRules(rules_of("24"))

@@ -21,8 +21,7 @@ from world import World
 
 from layerscope import open_root
 from layerscope.services import Session
-from layerscope.services.measured_history import measured_history
-from layerscope.services.measured_images import measured_images
+from layerscope.services.measured_sizes import measured_history, measured_images
 
 TAGS = ["world/app:1", "world/committed:1", "world/base:1"]
 OF_THE_INIT_LAYER = {".dockerenv", "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf"}

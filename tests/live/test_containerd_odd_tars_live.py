@@ -15,8 +15,8 @@ from odd_tars import CHANGES, CHANGES_OF_CHANGES, FILE, GONE, TARS, Change, Memb
 from random_members import random_members
 
 from layerscope.model.verdict import Verdict
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 BELOW = (Member("y0"), Member("x", b"below"), folder("d"), Member("d/below", b"1"))
 LINKED = (FILE, Member("z", b"", {"type": tarfile.LNKTYPE, "linkname": "x"}))

@@ -16,8 +16,8 @@ from engine import ApiError, Engine, minimal_tar
 
 from layerscope.model.diagnosis import Diagnosis, Outcome
 from layerscope.services.doctor import examine
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 RECORDS = "image/overlay2"
 

@@ -17,8 +17,8 @@ from random_members import random_members
 from test_containerd_odd_tars_live import AGAIN, BELOW, OF_THE_BASE, REFUSED, make
 
 from layerscope.model.verdict import Verdict
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 pytestmark = pytest.mark.full
 

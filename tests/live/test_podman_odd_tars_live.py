@@ -9,8 +9,8 @@ import pytest
 from odd_tars import LOST_IN_TREES, OVER_A_WHITEOUT, TARS, packed
 from podman_engine import Podman
 
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
 REFUSED = {"overlay": OVER_A_WHITEOUT, "vfs": {"folder, whiteout"}}

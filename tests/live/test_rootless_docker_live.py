@@ -19,7 +19,7 @@ from rootless_user import COUNT, FIRST_GROUP, FIRST_USER, GROUP, USER, RootlessU
 from layerscope import open_root
 from layerscope.model.verdict import Verdict
 from layerscope.services import Session
-from layerscope.services.verify import verify
+from layerscope.services.verify.layers import verify
 
 pytestmark = [pytest.mark.root, pytest.mark.docker]
 

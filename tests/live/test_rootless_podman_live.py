@@ -15,7 +15,7 @@ from rootless_user import COUNT, FIRST_GROUP, FIRST_USER, GROUP, MORE_USERS, USE
 
 from layerscope import open_root
 from layerscope.services import Session
-from layerscope.services.verify import verify
+from layerscope.services.verify.layers import verify
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
 

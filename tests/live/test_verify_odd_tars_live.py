@@ -14,8 +14,8 @@ from odd_tars import CHANGES, CHANGES_OF_CHANGES, LOST_IN_TREES, OVER_A_WHITEOUT
 from layerscope.errors import CommitError
 from layerscope.lab.unpack import unpack
 from layerscope.model.verdict import Verdict
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 
 REFUSED = {"overlay2": {*OVER_A_WHITEOUT, "whiteout, whiteout inside"}, "vfs": {"folder, whiteout"}}
 """What the engine itself takes not."""

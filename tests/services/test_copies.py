@@ -18,7 +18,7 @@ from layerscope.errors import UsageError
 from layerscope.model.blame import BlameEvent
 from layerscope.model.level import Role
 from layerscope.services import Session
-from layerscope.services.copies import Cancelled, Life, life, metadata_differences
+from layerscope.services.file.copies import Cancelled, Life, life, metadata_differences
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0,

@@ -18,7 +18,7 @@ import pytest
 from layerscope.model.diagnosis import Diagnosis, Outcome
 from layerscope.model.problem import Severity
 from layerscope.services.doctor import examine
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a sample unpacked without root is damaged all over")
 

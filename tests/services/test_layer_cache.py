@@ -21,7 +21,7 @@ from layerscope.model.ledger import Ledger
 from layerscope.services import layer_cache
 from layerscope.services.cache_folder import cache_folders
 from layerscope.services.ledger import ledger
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the samples need root to be unpacked")
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import UsageError
-from layerscope.services import file_pages, line_index
-from layerscope.services.byte_search import find_bytes, parse_needle
-from layerscope.services.copies import Cancelled
-from layerscope.services.file_pages import FilePages
-from layerscope.services.line_index import LineIndex
+from layerscope.services.file import lines as line_index
+from layerscope.services.file import pages as file_pages
+from layerscope.services.file.copies import Cancelled
+from layerscope.services.file.lines import LineIndex
+from layerscope.services.file.pages import FilePages
+from layerscope.services.file.search import find_bytes, parse_needle
 
 WINDOW, CHUNK = 8, 32
 CONTENTS = st.lists(st.sampled_from([b"\n", b"ab", b"0123456789", b"x" * 40, b"\n\n\n"]), max_size=30).map(b"".join)
@@ -170,7 +171,7 @@ def check_search(folder: Path, content: bytes, text: str, start: int) -> None:
 
 
 def test_search_finds_what_find_finds(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("layerscope.services.byte_search._CHUNK", 16)
+    monkeypatch.setattr("layerscope.services.file.search._CHUNK", 16)
     check_search(folder)
 
 

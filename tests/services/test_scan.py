@@ -22,8 +22,8 @@ from layerscope.errors import CommitError
 from layerscope.formats.scan_writer import ScanWriter
 from layerscope.model.problem import Severity
 from layerscope.model.scan import Mark, ScanRow, ScanSubject
-from layerscope.services import scan as scanning
 from layerscope.services.ledger import ledger
+from layerscope.services.scan import root as scanning
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the samples need root to be unpacked")
 

@@ -16,9 +16,9 @@ from layerscope import open_root
 from layerscope.analysis.line_diff import line_blocks
 from layerscope.errors import LayerscopeError
 from layerscope.services import Session
-from layerscope.services import text_diff as module
-from layerscope.services.copies import Cancelled, Copy, life
-from layerscope.services.text_diff import ByteDiff, LineKind, TextDiff, byte_diff, split_lines, text_diff
+from layerscope.services.file import difference as module
+from layerscope.services.file.copies import Cancelled, Copy, life
+from layerscope.services.file.difference import ByteDiff, LineKind, TextDiff, byte_diff, split_lines, text_diff
 
 needs_patch = pytest.mark.skipif(shutil.which("patch") is None, reason="GNU patch is not installed")
 

@@ -20,8 +20,8 @@ import pytest
 from sample_roots import truth
 
 from layerscope.model.verdict import Verdict
-from layerscope.services.opening import open_root
-from layerscope.services.verify import verify
+from layerscope.services.opening.root import open_root
+from layerscope.services.verify.layers import verify
 from layerscope.services.workers import run_jobs
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a sample unpacked without root has lost owners and marks")

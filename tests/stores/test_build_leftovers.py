@@ -13,7 +13,7 @@ import pytest
 from layerscope.formats.gotime import parse_rfc3339
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Category
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 from layerscope.stores.docker.cache_claims import CacheClaims, claims_now, layer_ids
 from layerscope.stores.docker.store import DockerStore
 

@@ -13,7 +13,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.claim import Category
 from layerscope.model.problem import Severity
 from layerscope.services.ledger import ledger
-from layerscope.services.opening import open_root
+from layerscope.services.opening.root import open_root
 from layerscope.stores.docker import cache_claims
 from layerscope.stores.docker.cache_claims import claims_now
 from layerscope.stores.docker.store import DockerStore

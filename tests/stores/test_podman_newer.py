@@ -17,7 +17,7 @@ from ledger_facts import assert_closed, du
 from layerscope import open_root
 from layerscope.model.claim import Category
 from layerscope.services.ledger import ledger
-from layerscope.services.verify import verify
+from layerscope.services.verify.layers import verify
 
 VOLUME = {
     "name": "tv",

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from layerscope import open_root
-from layerscope.services.lab import new_lab, open_lab
+from layerscope.services.lab.lab import new_lab, open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.dialogs.dialog import Dialog
 from layerscope.tui.screens.dialogs.field import Field

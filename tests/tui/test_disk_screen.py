@@ -20,7 +20,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from layerscope.services import ledger as ledger_service
-from layerscope.services.lab import new_lab
+from layerscope.services.lab.lab import new_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens import disk
 from layerscope.tui.screens.disk import DiskScreen

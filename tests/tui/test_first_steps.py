@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from layerscope import open_root
-from layerscope.services.lab import new_lab
+from layerscope.services.lab.lab import new_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.sources.entities import entity_rows

@@ -32,7 +32,7 @@ from one_screen import lines, settled, shown
 from textual.pilot import Pilot
 from textual.widgets import Checkbox
 
-from layerscope.services.lab import open_lab
+from layerscope.services.lab.lab import open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.widgets.details import Details

@@ -22,8 +22,8 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from layerscope import open_root
-from layerscope.services import lab_changes
-from layerscope.services.lab import new_lab, open_lab
+from layerscope.services.lab import changes as lab_changes
+from layerscope.services.lab.lab import new_lab, open_lab
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.screens.dialogs.commit import CommitDialog
 from layerscope.tui.screens.dialogs.dialog import Dialog
@@ -277,7 +277,7 @@ async def test_nothing_changed_makes_no_layer(tmp_path: Path):
 
 # ---------------------------------------------------------------------- trouble
 async def test_a_root_that_another_process_writes_to(root: Path):
-    script = "import sys, pathlib; from layerscope.services.lab import open_lab\n"
+    script = "import sys, pathlib; from layerscope.services.lab.lab import open_lab\n"
     script += "with open_lab(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     async with app_on(root).run_test(size=SIZE) as pilot:
         await settled(pilot)
@@ -358,7 +358,7 @@ async def test_escape_stops_what_is_being_done(root: Path, monkeypatch: pytest.M
         await settled(pilot)
         await choose(pilot, "web")
         dialog = await ask_commit(pilot)
-        monkeypatch.setattr("layerscope.services.layer_preview.changing_lab", slow)
+        monkeypatch.setattr("layerscope.services.lab.preview.changing_lab", slow)
         await fill(pilot, name="never:1")
         await pilot.press("enter")
         await until(pilot, lambda: bool(ticked), "the commit")

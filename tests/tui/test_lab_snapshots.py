@@ -19,7 +19,7 @@ from textual.widgets import TextArea
 
 from layerscope import open_root
 from layerscope.model.level import Role
-from layerscope.services.lab import commit_options, open_lab
+from layerscope.services.lab.lab import commit_options, open_lab
 from layerscope.tui.screens.dialogs.commit import CommitDialog
 from layerscope.tui.widgets import details
 

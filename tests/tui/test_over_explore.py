@@ -11,7 +11,7 @@ from lab_roots import app_on, choose, make_lab, messages, stand_on
 from one_screen import NO_SETTINGS, press, settled, shown
 from textual.pilot import Pilot
 
-from layerscope.services.lab import open_lab
+from layerscope.services.lab.lab import open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.changes import ChangesScreen
 from layerscope.tui.screens.compare_view import CompareView

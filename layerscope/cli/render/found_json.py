@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from layerscope.cli.render.document import element_text
 from layerscope.cli.render.escape import is_utf8, replaced
 from layerscope.formats.gotime import format_rfc3339
-from layerscope.model.entry import file_type
+from layerscope.model.file_type import file_type
 
 if TYPE_CHECKING:
     from layerscope.model.found import FoundRun

@@ -24,7 +24,7 @@ from layerscope.cli.render.escape import replaced
 from layerscope.cli.render.json import problem
 from layerscope.cli.render.ledger_json import named
 from layerscope.formats.gotime import format_rfc3339
-from layerscope.model.entry import file_type
+from layerscope.model.file_type import file_type
 
 if TYPE_CHECKING:
     from layerscope.model.scan import ScanHeader, ScanSummary

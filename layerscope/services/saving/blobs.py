@@ -12,7 +12,7 @@ from layerscope.lab.saving import ImageBytes
 from layerscope.model.digest import DiffID, ImageID, hex_of, is_digest
 from layerscope.model.image import Image
 from layerscope.services.saving.config import diff_ids_of, measured, read_config
-from layerscope.services.verify_content import blob_record
+from layerscope.services.verify.content import blob_record
 from layerscope.stores.containerd.images import StoredImage
 from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.oci.content import Content

@@ -25,7 +25,7 @@ from layerscope.model.problem import Problem, Severity
 from layerscope.stores.containerd.metadata import ImageRecord
 from layerscope.stores.containerd.snapshots import Snapshots
 from layerscope.stores.containerd.stack import image_stack
-from layerscope.stores.moment import nanoseconds
+from layerscope.stores.moment import nanoseconds, sound_time
 from layerscope.stores.oci.content import Content, is_blob_digest
 from layerscope.stores.oci.manifest import Blob, BlobState, Descriptor, ManifestContent
 from layerscope.stores.records.files import shown, unique
@@ -231,7 +231,7 @@ def _image(
         repo_tags=tags,
         repo_digests=digests,
         parent=ImageID(parent) if parent else None,
-        created=created if nanoseconds(created) is not None else None,
+        created=sound_time(created),
         architecture=config.config.architecture or "",
         os=config.config.os or "linux",
         author=config.config.author or "",

@@ -13,8 +13,8 @@ from layerscope.errors import LayerscopeError
 from layerscope.model.entry import Entry
 from layerscope.model.subject import Subject
 from layerscope.services import Session
-from layerscope.services.copies import Copy, Life, life
-from layerscope.services.text_diff import CONTEXT
+from layerscope.services.file.copies import Copy, Life, life
+from layerscope.services.file.difference import CONTEXT
 from layerscope.tui.keys import picked
 from layerscope.tui.look import look_of
 from layerscope.tui.screens.over import OverScreen

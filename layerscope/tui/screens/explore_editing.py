@@ -30,7 +30,7 @@ class ExploreEditing(ExploreWriting):
             self.notify(str(error), severity="error", markup=False)
 
     async def _edit(self, spot: Spot, row: FileRow) -> None:
-        from layerscope.services.lab_changes import MOST_EDITED, read_for_editing, write
+        from layerscope.services.lab.changes import MOST_EDITED, read_for_editing, write
         from layerscope.tui.editing import PrivateCopy, editor_of
 
         path = spot.path

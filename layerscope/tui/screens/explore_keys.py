@@ -9,7 +9,7 @@ from textual import on
 from textual.screen import Screen
 from textual.widget import Widget
 
-from layerscope.model.entry import file_type
+from layerscope.model.file_type import file_type
 from layerscope.model.problem import Problem, Severity
 from layerscope.services import Session
 from layerscope.tui.look import copy_path

@@ -96,7 +96,7 @@ class ExploreWriting(ExploreKeys):
         if self.read_only:
             self._refuse("this root is opened read-only")
             return False
-        from layerscope.services.lab_changes import why_not_writable
+        from layerscope.services.lab.changes import why_not_writable
 
         why = await asyncio.to_thread(why_not_writable, self.session)
         if why is not None:
@@ -139,7 +139,7 @@ class ExploreWriting(ExploreKeys):
             self._refuse(f"/{escape(path)} is not there any more, only its bytes below are")
             return None
         folder = path if row.is_dir and not row.gone else path.rpartition("/")[0]
-        from layerscope.services.lab_changes import in_lower_layer
+        from layerscope.services.lab.changes import in_lower_layer
 
         view = stack.view
         is_lower = await asyncio.to_thread(in_lower_layer, view, path)

@@ -16,9 +16,9 @@ from layerscope.model.entry import Entry
 from layerscope.model.subject import Subject
 from layerscope.overlay import MergedView
 from layerscope.services import Session
-from layerscope.services.byte_search import parse_needle
-from layerscope.services.copies import Life, life
-from layerscope.services.opened_file import OpenedFile, open_to_look
+from layerscope.services.file.copies import Life, life
+from layerscope.services.file.opened import OpenedFile, open_to_look
+from layerscope.services.file.search import parse_needle
 from layerscope.tui.keys import picked
 from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.screens.over import OverScreen

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from layerscope.services.copies import Copy, Life, Stopped, metadata_differences, never
-from layerscope.services.text_diff import (
+from layerscope.services.file.copies import Copy, Life, Stopped, metadata_differences, never
+from layerscope.services.file.difference import (
     CONTEXT,
     ByteDiff,
     DiffLine,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from layerscope.model.level import Role
-from layerscope.services.copies import Copy, Life
+from layerscope.services.file.copies import Copy, Life
 from layerscope.tui.units import mode_text, size_text
 
 _XATTR_BYTES = 64

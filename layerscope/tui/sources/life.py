@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from layerscope.model.blame import BlameEvent
 from layerscope.model.level import Role
-from layerscope.services.copies import Copy, Life, Step
+from layerscope.services.file.copies import Copy, Life, Step
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.units import size_text
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from layerscope.model.root import Daemon
 from layerscope.services import Session
-from layerscope.services.lab_root import is_lab
+from layerscope.services.lab.marker import is_lab
 from layerscope.tui.sources.entities import EntityRow, entity_rows
 
 

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from layerscope.model.level import Role
-from layerscope.services.copies import Copy, Life
+from layerscope.services.file.copies import Copy, Life
 from layerscope.tui.look import Look, look_of
 from layerscope.tui.sources.facts import utc_time
 from layerscope.tui.sources.life import short_digest

@@ -29,7 +29,7 @@ from layerscope.model.entry import Entry
 from layerscope.model.subject import Subject
 from layerscope.overlay import MergedView
 from layerscope.services import Session
-from layerscope.services.copies import Copy, Life, life
+from layerscope.services.file.copies import Copy, Life, life
 from layerscope.tui.keys import picked
 from layerscope.tui.look import copy_path
 from layerscope.tui.sources.comparison import Comparison, content_of

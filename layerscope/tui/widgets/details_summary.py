@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from layerscope.services.copies import Life
+from layerscope.services.file.copies import Life
 from layerscope.tui.glyphs import MARK_LOOKS, Mark
 from layerscope.tui.keys import picked
 from layerscope.tui.look import Look, look_of

@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.message import Message
 
-from layerscope.services.opened_file import OpenedFile
+from layerscope.services.file.opened import OpenedFile
 from layerscope.tui.sources.goto import Destination
 from layerscope.tui.widgets.hex_view import HexView
 from layerscope.tui.widgets.paged_rows import PagedRows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual import on, work
 
 from layerscope.errors import LayerscopeError
-from layerscope.services.byte_search import Needle, find_bytes
-from layerscope.services.opened_file import OpenedFile
+from layerscope.services.file.opened import OpenedFile
+from layerscope.services.file.search import Needle, find_bytes
 from layerscope.tui.sources.goto import Destination
 from layerscope.tui.units import size_text
 from layerscope.tui.widgets.file_forms import FileForms

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.segment import Segment
 from rich.style import Style
 
-from layerscope.services.file_pages import FilePages
+from layerscope.services.file.pages import FilePages
 from layerscope.tui.look import Look
 from layerscope.tui.widgets.paged_rows import PagedRows
 

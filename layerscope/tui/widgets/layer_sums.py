@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from layerscope.model.digest import hex_of
 from layerscope.model.level import LevelCounts
-from layerscope.services.layer_preview import NewLayer, Place
+from layerscope.services.lab.preview import NewLayer, Place
 from layerscope.tui.glyphs import MARK_LOOKS
 from layerscope.tui.look import look_of
 from layerscope.tui.sources.change_rows import count_changes

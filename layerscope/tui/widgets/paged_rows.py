@@ -12,8 +12,8 @@ from textual.binding import BindingType
 from textual.geometry import Size
 
 from layerscope.errors import LayerscopeError
-from layerscope.services.byte_search import Needle
-from layerscope.services.file_pages import FilePages
+from layerscope.services.file.pages import FilePages
+from layerscope.services.file.search import Needle
 from layerscope.tui.keys import picked
 from layerscope.tui.widgets.line_view import LineView
 from layerscope.tui.widgets.scroll_rows import PAN_CELLS

@@ -10,7 +10,7 @@ from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import Subject
 from layerscope.overlay import MergedView
 from layerscope.services import Session
-from layerscope.services.layer_preview import NewLayer, Place
+from layerscope.services.lab.preview import NewLayer, Place
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.sources.blocks import Block, blocks_of
 from layerscope.tui.widgets.stack import LayerStack

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from rich.segment import Segment
 from textual.message import Message
 
-from layerscope.services.file_pages import FilePages
-from layerscope.services.line_index import LONGEST_ROW, LineIndex, Row
+from layerscope.services.file.lines import LONGEST_ROW, LineIndex, Row
+from layerscope.services.file.pages import FilePages
 from layerscope.tui.content_text import Run, content_strip
 from layerscope.tui.widgets.paged_rows import PagedRows
 

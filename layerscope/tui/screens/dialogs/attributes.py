@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual.widget import Widget
 
 from layerscope.errors import UsageError
-from layerscope.services.lab_changes import change_attributes, mode_after
+from layerscope.services.lab.changes import change_attributes, mode_after
 from layerscope.tui.screens.dialogs.changed import Changed
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
 from layerscope.tui.screens.dialogs.field import Field

@@ -21,7 +21,7 @@ from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.level import LevelCounts
 from layerscope.services import Session
-from layerscope.services.layer_preview import (
+from layerscope.services.lab.preview import (
     Committed,
     NewLayer,
     Place,

@@ -12,7 +12,7 @@ from textual.suggester import Suggester
 from textual.widget import Widget
 
 from layerscope.errors import UsageError
-from layerscope.services.lab_changes import copy_in, path_of
+from layerscope.services.lab.changes import copy_in, path_of
 from layerscope.tui.screens.dialogs.changed import Changed
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
 from layerscope.tui.screens.dialogs.field import Field, typable

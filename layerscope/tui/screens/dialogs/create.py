@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from layerscope.model.digest import hex_of
 from layerscope.model.image import Image
-from layerscope.services.layer_preview import create
+from layerscope.services.lab.preview import create
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
 from layerscope.tui.screens.dialogs.field import Field
 from layerscope.tui.text import escape

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from layerscope.services.lab_changes import delete, make_directory, make_file, path_of, rename
+from layerscope.services.lab.changes import delete, make_directory, make_file, path_of, rename
 from layerscope.tui.keys import picked
 from layerscope.tui.screens.dialogs.changed import Changed
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick

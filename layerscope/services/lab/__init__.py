@@ -1,0 +1,1 @@
+"""Labs: roots that may be written to, and everything that can be done in them."""

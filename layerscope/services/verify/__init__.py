@@ -1,0 +1,1 @@
+"""Layers and blobs held against their records."""
