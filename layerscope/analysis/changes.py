@@ -2,7 +2,8 @@
 
 Whatever the rule (:mod:`~layerscope.analysis.change_rules`), the walk is the same: only directories that one of the
 views has in a level which the other hasn't are read, and names are looked up in the levels that both share, one by one
-or by listing small directories. So the cost is that of the change, not of the trees.
+or by listing small directories. So the cost is that of the change, not of the trees. What an added directory holds is
+read when its turn in the order of paths comes: it is never kept.
 
 Source: moby pkg/archive/changes.go ``ChangesDirs``; equal to the daemon's answers on every sample root.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
 
 from layerscope.analysis.change_rules import DOCKER, EXACT, STORAGE, Copy, Rule, content_differs
 from layerscope.model.change import Change, ChangeKind, Reason
@@ -34,7 +36,7 @@ def docker_changes(old: MergedView, new: MergedView, detail: bool = True) -> lis
         new: The container.
         detail: Also sizes and the exact reason of each change; without it only kind and path are sure.
     """
-    return _Comparison(old, new, DOCKER, detail).run()
+    return list(_Comparison(old, new, DOCKER, detail).run())
 
 
 def tree_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[Change]:
@@ -42,13 +44,22 @@ def tree_changes(old: MergedView, new: MergedView, detail: bool = True) -> list[
 
     Unlike docker's, they tell of a directory's own time, of a symlink's target and of ``user.*`` attributes.
     """
-    return _Comparison(old, new, STORAGE, detail).run()
+    return list(_Comparison(old, new, STORAGE, detail).run())
 
 
-def exact_changes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> list[Change]:
+def exact_changes(old: MergedView, new: MergedView) -> list[Change]:
     """Every difference from ``old`` to ``new``: content byte by byte, metadata with times and all extended attributes.
 
     A directory's own times and size don't count. A removed directory is one line; its members have none.
+    """
+    return list(stream_exact_changes(old, new))
+
+
+def stream_exact_changes(
+    old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Change]:
+    """As :func:`exact_changes`: what both views have is compared at once, what an added directory holds when asked for.
+
     ``cancelled`` is asked for every directory; when it says so the comparison ends, and its result means nothing.
     """
     return _Comparison(old, new, EXACT, detail=True).run(cancelled)
@@ -59,9 +70,7 @@ def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[]
 
     When ``cancelled`` says so the comparison ends, and its result means nothing.
     """
-    comparison = _ChangedBytes(old, new)
-    comparison.run(cancelled)
-    return comparison.total
+    return _ChangedBytes(old, new).sum(cancelled)
 
 
 class _Comparison:
@@ -71,21 +80,25 @@ class _Comparison:
         self._views = old, new
         self._pairs = [(old.tree.root, new.tree.root)]
         self._trusts_times = old.trusts_times(new) or new.trusts_times(old)
-        self._added: list[MergedDirectory] = []
+        self._added: dict[str, MergedDirectory] = {}
         self._rule = rule
         self._detail = detail
         self._changes: dict[str, Change] = {}
         self._opaque: set[str] = set()
 
-    def run(self, cancelled: Callable[[], bool] = lambda: False) -> list[Change]:
+    def run(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Change]:
+        self._compare_all(cancelled)
+        self._add_ancestors()
+        found = self._with_members(cancelled)
+        return self._with_levels(found) if self._detail else found
+
+    def _compare_all(self, cancelled: Callable[[], bool]) -> None:
         while self._pairs and not cancelled():
             self._compare(*self._pairs.pop())
-        while self._added and not cancelled():
-            self._add_members(self._added.pop())
-        self._add_ancestors()
-        if self._detail:
-            self._find_levels()
-        return [self._changes[path] for path in sort_paths(self._changes)]
+        for path in self._added.keys() - self._changes.keys():
+            # Nothing is told of the directory itself, so whether it is listed depends on its members.
+            for change in self._members(self._added.pop(path)):
+                self._note(change)
 
     def _note(self, change: Change) -> None:
         self._changes[change.path] = change
@@ -149,7 +162,7 @@ class _Comparison:
             return
         below = _child(old, name) if before.kind == "d" else None
         if below is None:
-            self._added.append(child)
+            self._added[child.path] = child
         else:
             self._pairs.append((below, child))
             self._note_opaque(child)
@@ -171,32 +184,60 @@ class _Comparison:
 
     # ------------------------------------------------------------------ what is only in the new view
     def _note_added(self, directory: MergedDirectory, name: str, found: Found) -> None:
+        change = self._added_entry(directory, name, found)
+        if change is not None:
+            self._note(change)
+
+    def _added_entry(self, directory: MergedDirectory, name: str, found: Found) -> Change | None:
+        """The line of an entry that only the new view has; the members of a directory wait for their turn."""
         size = None
         if self._detail and found.kind != "d":
             stat = found.part.directory.stats((name,))[0]
             if stat is None:
-                return
+                return None
             size = stat.st_size
-        self._note(Change(directory.path_of(name), _ADDED, _NEW, size, None, found.part.level, None))
+        path = directory.path_of(name)
         if found.kind == "d":
             child = _child(directory, name)
             if child is not None:
-                self._added.append(child)
+                self._added[path] = child
+        return Change(path, _ADDED, _NEW, size, None, found.part.level, None)
 
-    def _add_members(self, directory: MergedDirectory) -> None:
-        for name, part, kind in directory.visible():
-            self._note_added(directory, name, Found(part, kind))
+    def _members(self, directory: MergedDirectory) -> Iterator[Change]:
+        """What an added directory holds, itself alone, in order."""
+        for name, part, kind in sorted(directory.visible(), key=_by_name):
+            change = self._added_entry(directory, name, Found(part, kind))
+            if change is not None:
+                yield change
+
+    def _with_members(self, cancelled: Callable[[], bool]) -> Iterator[Change]:
+        """All changes in order, each added directory followed by what it holds: several lists, merged."""
+        heads: list[tuple[bytes, int, Change, Iterator[Change]]] = []
+
+        def advance(changes: Iterator[Change]) -> None:
+            change = next(changes, None)
+            if change is not None:
+                heappush(heads, (os.fsencode(change.path), id(change), change, changes))
+
+        advance(self._changes[path] for path in sort_paths(self._changes))
+        while heads:
+            _, _, change, changes = heappop(heads)
+            yield change
+            directory = self._added.pop(change.path, None)
+            if directory is not None and not cancelled():
+                advance(self._members(directory))
+            advance(changes)
 
     # ------------------------------------------------------------------ who did it, where whole trees are compared
-    def _find_levels(self) -> None:
-        """Put the levels that made the changes in the place of those whose trees were compared."""
+    def _with_levels(self, changes: Iterator[Change]) -> Iterator[Change]:
+        """The levels that made the changes in the place of those whose trees were compared."""
         old, new = (LevelFinder(view) if isinstance(view, SnapshotView) else None for view in self._views)
-        for path in sort_paths(self._changes):
-            change = self._changes[path]
+        for change in changes:
             if new is not None:
-                change.level = new.level_at(path)
+                change.level = new.level_at(change.path)
             if old is not None and change.level_below is not None:
-                change.level_below = old.level_at(path)
+                change.level_below = old.level_at(change.path)
+            yield change
 
     # ------------------------------------------------------------------ what is listed for what is in it
     def _add_ancestors(self) -> None:
@@ -239,8 +280,16 @@ class _ChangedBytes(_Comparison):
 
     def __init__(self, old: MergedView, new: MergedView) -> None:
         super().__init__(old, new, DOCKER, detail=True)
-        self.total = 0
+        self._total = 0
         self._seen: set[int] = set()
+
+    def sum(self, cancelled: Callable[[], bool]) -> int:
+        self._compare_all(cancelled)
+        while self._added and not cancelled():
+            _, directory = self._added.popitem()
+            for _ in self._members(directory):
+                pass
+        return self._total
 
     def _changed(self, old: Copy, new: Copy) -> None:
         self._add(new.stat)
@@ -250,20 +299,21 @@ class _ChangedBytes(_Comparison):
     ) -> None:
         """What is gone has no size."""
 
-    def _note_added(self, directory: MergedDirectory, name: str, found: Found) -> None:
+    def _added_entry(self, directory: MergedDirectory, name: str, found: Found) -> Change | None:
         stat = found.part.directory.stats((name,))[0]
         if stat is not None:
             self._add(stat)
         child = _child(directory, name) if found.kind == "d" else None
         if child is not None:
-            self._added.append(child)
+            self._added[child.path] = child
+        return None
 
     def _add(self, stat: os.stat_result) -> None:
         if modes.S_ISDIR(stat.st_mode) or stat.st_ino in self._seen:
             return
         if stat.st_nlink > 1:
             self._seen.add(stat.st_ino)
-        self.total += stat.st_size
+        self._total += stat.st_size
 
 
 def sort_paths(paths: Iterable[str]) -> list[str]:
@@ -274,6 +324,10 @@ def sort_paths(paths: Iterable[str]) -> list[str]:
     else:
         listed.sort(key=os.fsencode)
     return listed
+
+
+def _by_name(entry: tuple[str, object, object]) -> bytes:
+    return os.fsencode(entry[0])
 
 
 def _child(directory: MergedDirectory, name: str) -> MergedDirectory | None:

@@ -28,8 +28,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown:
-            self._write(_CLEAR)
+        self.clear()
+        self._shown = False  # what goes on to be counted while the answer is written isn't told
 
     def clear(self) -> None:
         """Take the line away, before something else is written."""

@@ -268,12 +268,20 @@ class Session:
 
     def compare(self, old: Subject, new: Subject, cancelled: Cancelled = lambda: False) -> list[Change]:
         """Every difference from one view to another, each at its cut; nothing is sure once ``cancelled`` says so."""
-        from layerscope.analysis.changes import exact_changes
+        return list(self.differences(old, new, cancelled))
 
-        old_view, new_view = self.view(old), self.view(new)
-        found = exact_changes(old_view, new_view, cancelled)
-        self._note([*old_view.problems, *new_view.problems])
-        return found
+    def differences(self, old: Subject, new: Subject, cancelled: Cancelled = lambda: False) -> Iterator[Change]:
+        """As :meth:`compare`; what an added directory holds is read when it is asked for."""
+        from layerscope.analysis.changes import stream_exact_changes
+
+        views = self.view(old), self.view(new)
+        changes = stream_exact_changes(*views, cancelled)
+
+        def noted() -> Iterator[Change]:
+            yield from changes
+            self._note([problem for view in views for problem in view.problems])
+
+        return noted()
 
     # ------------------------------------------------------------------ files
     def entries(

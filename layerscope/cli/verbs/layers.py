@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -57,11 +57,12 @@ def diff(options: Options, ref: str, other: str | None, corrected: bool) -> int:
     out = Output(options.ascii)
     with options.session() as session:
         if other is None:
+            changes: Iterable[Change]
             changes = session.changes(_container(session, ref), corrected=corrected, detail=options.json)
         else:
             old, new = find_subject(session, ref), find_subject(session, other)
             with Progress("comparing") as progress:
-                changes = session.compare(old, new, progress.passed)
+                changes = session.differences(old, new, progress.passed)
         if options.json:
             out.array(map(json.change, changes))
         else:
@@ -77,7 +78,7 @@ def _container(session: Session, text: str) -> Subject:
         raise UsageError(f"{subject.name} is an image: name a container, or two things to compare") from None
 
 
-def _change_lines(changes: list[Change], out: Output) -> Iterator[str]:
+def _change_lines(changes: Iterable[Change], out: Output) -> Iterator[str]:
     name, letters = out.name, {kind: kind.value for kind in ChangeKind}
     return (f"{letters[change.kind]} /{name(change.path)}" for change in changes)
 
