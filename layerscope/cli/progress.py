@@ -21,6 +21,7 @@ class Progress:
         self._shown = sys.stderr is not None and sys.stderr.isatty()
         self._begun = self._told = time.monotonic()
         self._passed = 0
+        self._stands = False
 
     def __enter__(self) -> Self:
         return self
@@ -33,8 +34,9 @@ class Progress:
 
     def clear(self) -> None:
         """Take the line away, before something else is written."""
-        if self._shown:
+        if self._stands:
             self._write(_CLEAR)
+            self._stands = False
             self._told = 0.0
 
     def tell(self, done: int, total: int) -> None:
@@ -45,7 +47,7 @@ class Progress:
         self._told = now
         rate = done / max(now - self._begun, 0.001)
         left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
-        self._write(f"{_CLEAR}{self._doing} {size(done)} of {size(total)}, {size(int(rate))}/s{left}")
+        self._tell(f"{size(done)} of {size(total)}, {size(int(rate))}/s{left}")
 
     def count(self, entries: int, most: int | None) -> None:
         """``entries`` of ``most`` at most (None: nobody knows); shown four times a second at most."""
@@ -55,13 +57,17 @@ class Progress:
         self._told = now
         rate = entries / max(now - self._begun, 0.001)
         left = f", at most {(most - entries) / rate:.0f} s left" if rate and most is not None and most > entries else ""
-        self._write(f"{_CLEAR}{self._doing} {entries:,} entries, {rate:,.0f}/s{left}")
+        self._tell(f"{entries:,} entries, {rate:,.0f}/s{left}")
 
     def passed(self) -> bool:
         """One more directory or file was reached; never true, so that work which can be cancelled can be given this."""
         self._passed += 1
         self.count(self._passed, None)
         return False
+
+    def _tell(self, how_far: str) -> None:
+        self._write(f"{_CLEAR}{self._doing} {how_far}")
+        self._stands = True
 
     def _write(self, text: str) -> None:
         try:
