@@ -19,8 +19,9 @@ from typing import IO, Self
 
 from layerscope.errors import LayerscopeError
 from layerscope.hostfs import measure as measuring
-from layerscope.hostfs.measure import STAMP_BYTES, Check, Done, Sums, Task, Verdict
+from layerscope.hostfs.measure import Check, Done, Sums, Task, Verdict
 from layerscope.hostfs.processes import processors
+from layerscope.hostfs.tally import STAMP_BYTES
 
 _ALONE = 1000
 _BUDGET = 2000

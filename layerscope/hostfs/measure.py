@@ -1,8 +1,8 @@
-"""Sums of directory trees, as du makes them: one scandir and one fstatat for each entry, nothing followed.
+"""Sums of directory trees, as du makes them: one listing and one fstatat for each entry, nothing followed.
 
-This file needs the standard library only, and runs as a program of its own too: jobs come in on standard input, what
-was done goes out on standard output, each as four bytes of length and a marshalled value. Directories of a root are
-given as descriptors that the program inherits.
+This file needs the standard library and its neighbour ``tally`` only, and runs as a program of its own too: jobs come
+in on standard input, what was done goes out on standard output, each as four bytes of length and a marshalled value.
+Directories of a root are given as descriptors that the program inherits.
 
 | tuple | fields |
 | --- | --- |
@@ -36,6 +36,11 @@ import sys
 from array import array
 
 TYPE_CHECKING = False
+if TYPE_CHECKING or __name__ != "__main__":
+    from layerscope.hostfs.tally import STAMP_BYTES, UNSIGNED, Apart, tally, tally_in_python
+else:
+    sys.path.append(os.path.dirname(__file__))
+    from tally import STAMP_BYTES, UNSIGNED, tally, tally_in_python
 if TYPE_CHECKING:
     from typing import Any
 
@@ -55,9 +60,6 @@ _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 _MOST_OPEN = 64
 _TYPE, _FOLDER, _SYMLINK = 0o170000, 0o040000, 0o120000
 _BLOCK = 512
-STAMP_BYTES = 16
-"""Of one directory: its inode and its change time."""
-_UNSIGNED = (1 << 64) - 1
 _SUBVOLUME_INODE = 256
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
@@ -81,23 +83,20 @@ def _descend(root: int, path: str) -> int:
     return fd
 
 
-def _is_subvolume(stat: os.stat_result) -> bool:
-    return stat.st_ino == _SUBVOLUME_INODE
-
-
 class Measuring:
     """The sums of one unit, while a task of it is carried out."""
 
     def __init__(self, task: Task) -> None:
         self.unit, self.root, self.path, self.names, self.device, self.crosses, borders, marked = task
-        self.borders = frozenset(borders)
+        self.borders = borders
+        self.bordering = {border.rpartition("/")[0] for border in borders}
         self.disk = self.apparent = self.count = self.file_bytes = self.symlink_bytes = self.vanished = 0
         self.unreadable: list[Unreadable] = []
         self.links: dict[int, list[int]] = {}
         self.marked = marked
         self.whole = not borders
         self.folders: list[str] = []
-        self.stamps = array("Q")
+        self.stamps: list[bytes] = []
 
     def run(self, budget: int) -> list[Task]:
         """Measure until about ``budget`` entries are counted, and give what is left to do."""
@@ -117,7 +116,7 @@ class Measuring:
                 if self.count >= budget or len(frames) > _MOST_OPEN:
                     frames.pop()
                     os.close(fd)
-                    more = (self.device, self.crosses, list(self.borders), self.marked)
+                    more = (self.device, self.crosses, self.borders, self.marked)
                     left.append((self.unit, self.root, path, pending, *more))
                     continue
                 name = pending.pop()
@@ -135,81 +134,67 @@ class Measuring:
         try:
             fd = _open(name, parent)
         except OSError as error:
-            self._closed(parent, name, path, error)
+            self._closed(parent, name, path, error.errno)
             return None
-        folders: list[str] = []
-        stamps = self.stamps
-        disk = apparent = count = folder_bytes = 0
-        borders = self.borders
-        try:
-            device = os.fstat(fd).st_dev if self.crosses else self.device
-            with os.scandir(fd) as scan:
-                for entry in scan:
-                    try:
-                        stat = entry.stat(follow_symlinks=False)
-                    except OSError:
-                        self.vanished += 1
-                        continue
-                    # One by one these fields cost as much again as the file system takes to tell them.
-                    mode, inode, own_device, nlink, _, _, size, _, _, _ = stat
-                    if borders and f"{path}/{entry.name}" in borders:
-                        continue
-                    if own_device != device:
-                        self.whole = False
-                        if not (self.crosses and mode & _TYPE == _FOLDER and _is_subvolume(stat)):
-                            continue
-                    count += 1
-                    kind = mode & _TYPE
-                    if kind == _FOLDER:
-                        folders.append(entry.name)
-                        folder_bytes += size
-                        if self.marked:
-                            stamps.append(inode)
-                            stamps.append(stat.st_ctime_ns & _UNSIGNED)
-                    else:
-                        if nlink > 1 and self._has_more_names(own_device << 64 | inode, nlink, stat):
-                            continue
-                        if kind == _SYMLINK:
-                            self.symlink_bytes += size
-                    disk += stat.st_blocks
-                    apparent += size
-        except OSError as error:
-            self._closed(parent, name, path, error)
-        self.disk += disk * _BLOCK
-        self.apparent += apparent
-        self.count += count
-        self.file_bytes += apparent - folder_bytes
+        device = os.fstat(fd).st_dev if self.crosses else self.device
+        if path in self.bordering:
+            within = f"{path}/"
+            without = {border.removeprefix(within) for border in self.borders if border.startswith(within)}
+            found = tally_in_python(fd, device, self.marked, without)
+        else:
+            found = tally(fd, device, self.marked)
+        entries, blocks, size, folder_size, symlink_size, vanished, folders, stamps, apart, failed = found
+        self.disk += blocks * _BLOCK
+        self.apparent += size
+        self.count += entries
+        self.file_bytes += size - folder_size
+        self.symlink_bytes += symlink_size
+        self.vanished += vanished
+        for entry in apart:
+            self._look(entry, device, folders)
+        if failed:
+            self._closed(parent, name, path, failed)
         if not folders:
             os.close(fd)
             return None
         if self.marked:
             self.folders.append("\0".join((path, *folders)))
+            self.stamps.append(stamps)
         return fd, folders
 
-    def _has_more_names(self, key: int, nlink: int, stat: os.stat_result) -> bool:
-        """Note one name of an inode that has several; false for the last of them, which is counted like a file."""
-        size, blocks = stat.st_size, stat.st_blocks
-        if not size and not blocks:
-            return True  # whiteouts, mostly: they cost nothing wherever they are counted
-        known = self.links.get(key)
-        if known is not None and known[0] + 1 >= known[1]:
-            del self.links[key]
-            # Its sizes as a file and as a symlink were told with its first name.
+    def _look(self, entry: Apart, device: int, folders: list[str]) -> None:
+        """Count an entry of another device, if it belongs here, or one name of an inode that has several."""
+        name, mode, inode, own_device, nlink, size, blocks, _changed = entry
+        if own_device == device:
+            self.count += 1
+            self._link(own_device << 64 | inode, nlink, mode, size, blocks)
+            return
+        self.whole = False
+        if self.crosses and mode & _TYPE == _FOLDER and inode == _SUBVOLUME_INODE:
+            self.count += 1
             self.disk += blocks * _BLOCK
             self.apparent += size
-            return True
+            folders.append(name)
+
+    def _link(self, key: int, nlink: int, mode: int, size: int, blocks: int) -> None:
+        """Note one name of an inode that has several; it counts once all of them were seen."""
+        known = self.links.get(key)
         if known is None:
             self.links[key] = [1, nlink, blocks, size]
             self.file_bytes += size
-            if stat.st_mode & _TYPE == _SYMLINK:
+            if mode & _TYPE == _SYMLINK:
                 self.symlink_bytes += size
-        else:
+        elif known[0] + 1 < known[1]:
             known[0] += 1
-        return True
+        else:
+            # Its sizes as a file and as a symlink were told with its first name.
+            del self.links[key]
+            self.disk += blocks * _BLOCK
+            self.apparent += size
 
-    def _closed(self, parent: int, name: str, path: str, error: OSError) -> None:
+    def _closed(self, parent: int, name: str, path: str, failed: int | None) -> None:
         self.whole = False
-        if error.errno in _GONE:
+        if failed in _GONE:
             self.vanished += 1
             return
         try:
@@ -228,7 +213,7 @@ class Measuring:
         plain = (self.unit, self.disk, self.apparent, self.count, self.file_bytes, self.symlink_bytes, self.vanished)
         marks = None
         if self.marked and self.whole and not self.vanished:
-            marks = (FOLDER_END.join(self.folders), self.stamps.tobytes())
+            marks = (FOLDER_END.join(self.folders), b"".join(self.stamps))
         return (*plain, self.unreadable, links, marks)
 
 
@@ -254,7 +239,7 @@ def unchanged(check: Check) -> bool:
                 if found.st_dev != device:
                     return False
                 stamps.append(found.st_ino)
-                stamps.append(found.st_ctime_ns & _UNSIGNED)
+                stamps.append(found.st_ctime_ns & UNSIGNED)
     except OSError:
         return False
     finally:
