@@ -15,6 +15,8 @@ from typing import NamedTuple
 _LINE = re.compile(r"^(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)(?P<rest>.*)$")
 _OPENED = re.compile(r"^<(?P<path>.*)>$")
 _DESCRIPTOR = re.compile(r"^(?:-?\d+|AT_FDCWD)<(?P<path>[^>]*)>")
+_UNFINISHED = " <unfinished ...>"
+_RESUMED = re.compile(r"^\d+ +<\.\.\. \w+ resumed>")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -68,11 +70,23 @@ def calls(command: Sequence[str], trace: str, told: Path, codes: Sequence[int] =
     return list(_parsed(told.read_text(errors="replace")))
 
 
-def _parsed(text: str) -> Iterator[Call]:
+def _joined(text: str) -> Iterator[str]:
+    """The lines, each call that another thread or process came into on one line, where it ended."""
+    begun: dict[str, str] = {}
     for line in text.splitlines():
+        thread = line.partition(" ")[0]
+        if line.endswith(_UNFINISHED):
+            begun[thread] = line.removesuffix(_UNFINISHED)
+        elif resumed := _RESUMED.match(line):
+            yield begun.pop(thread) + line[resumed.end() :]
+        else:
+            yield line
+
+
+def _parsed(text: str) -> Iterator[Call]:
+    for line in _joined(text):
         found = _LINE.match(line)
         if found is None:
-            assert "unfinished" not in line and "resumed" not in line, f"a thread was there: {line}"
             continue
         opened = _OPENED.match(found["rest"])
         result = -1 if found["result"] == "?" else int(found["result"])

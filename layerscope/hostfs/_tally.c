@@ -1,4 +1,4 @@
-/* The tally of one directory, compiled: what tally.py does in Python, field for field.
+/* The tally of one directory and the stamps of those in it, compiled: what tally.py does in Python, field for field.
  *
  * The file system's own answer to a fstatat takes a microsecond; Python's objects around it take as much again. That is
  * all that is done here: no path is followed, no directory opened, nothing decided. The interpreter's lock is let go
@@ -59,10 +59,16 @@ append(Tally *tally, Buffer *buffer, const void *data, size_t length)
     buffer->length += length;
 }
 
+static uint64_t
+changed_ns_of(const struct stat *stat)
+{
+    return (uint64_t)stat->st_ctim.tv_sec * NS_PER_SECOND + (uint64_t)stat->st_ctim.tv_nsec;
+}
+
 static void
 count(Tally *tally, const char *name, const struct stat *stat, dev_t device, int marked)
 {
-    uint64_t changed_ns = (uint64_t)stat->st_ctim.tv_sec * NS_PER_SECOND + (uint64_t)stat->st_ctim.tv_nsec;
+    uint64_t changed_ns = changed_ns_of(stat);
     int folder = S_ISDIR(stat->st_mode);
     int has_more_names = !folder && stat->st_nlink > 1 && (stat->st_size || stat->st_blocks);
 
@@ -196,8 +202,57 @@ end:
     return found;
 }
 
+/* Write the stamp of each name, of which the last ends at `end`; false where one is missing or of another device. */
+static int
+write_stamps(char *target, int fd, dev_t device, const char *name, const char *end)
+{
+    for (; name <= end; name += strlen(name) + 1) {
+        struct stat stat;
+        if (fstatat(fd, name, &stat, AT_SYMLINK_NOFOLLOW) != 0 || stat.st_dev != device)
+            return 0;
+        uint64_t stamp[2] = {stat.st_ino, changed_ns_of(&stat)};
+        memcpy(target, stamp, sizeof stamp);
+        target += sizeof stamp;
+    }
+    return 1;
+}
+
+static PyObject *
+stamps(PyObject *module, PyObject *arguments)
+{
+    int fd, whole;
+    unsigned long long device;
+    PyObject *text, *names, *found = NULL;
+    char *name;
+    Py_ssize_t length, count = 1;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "iKU:stamps", &fd, &device, &text))
+        return NULL;
+    names = PyUnicode_EncodeFSDefault(text);
+    if (names == NULL || PyBytes_AsStringAndSize(names, &name, &length) < 0)
+        goto end;
+    for (Py_ssize_t at = 0; at < length; at++)
+        count += name[at] == '\0';
+    found = PyBytes_FromStringAndSize(NULL, count * 2 * (Py_ssize_t)sizeof(uint64_t));
+    if (found == NULL)
+        goto end;
+    char *target = PyBytes_AsString(found);
+    Py_BEGIN_ALLOW_THREADS
+    whole = write_stamps(target, fd, (dev_t)device, name, name + length);
+    Py_END_ALLOW_THREADS
+    if (!whole) {
+        Py_DECREF(found);
+        found = Py_NewRef(Py_None);
+    }
+end:
+    Py_XDECREF(names);
+    return found;
+}
+
 static PyMethodDef methods[] = {
     {"tally", tally, METH_VARARGS, "tally(fd, device, marked): see layerscope.hostfs.tally"},
+    {"stamps", stamps, METH_VARARGS, "stamps(fd, device, names): see layerscope.hostfs.tally"},
     {NULL, NULL, 0, NULL},
 };
 

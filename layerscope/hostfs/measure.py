@@ -33,15 +33,15 @@ import errno
 import marshal
 import os
 import sys
-from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING or __name__ != "__main__":
-    from layerscope.hostfs.tally import STAMP_BYTES, UNSIGNED, Apart, tally, tally_in_python
+    from layerscope.hostfs.tally import STAMP_BYTES, Apart, stamps, tally, tally_in_python
 else:
     sys.path.append(os.path.dirname(__file__))
-    from tally import STAMP_BYTES, UNSIGNED, tally, tally_in_python
+    from tally import STAMP_BYTES, stamps, tally, tally_in_python
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 Task = tuple[int, int, str, list[str], int, bool, list[str], bool]
@@ -98,7 +98,7 @@ class Measuring:
         self.folders: list[str] = []
         self.stamps: list[bytes] = []
 
-    def run(self, budget: int) -> list[Task]:
+    def run(self, budget: int, is_ended: Callable[[], bool]) -> list[Task]:
         """Measure until about ``budget`` entries are counted, and give what is left to do."""
         try:
             frames = [(_descend(self.root, self.path), self.path, list(self.names))]
@@ -113,7 +113,7 @@ class Measuring:
                     frames.pop()
                     os.close(fd)
                     continue
-                if self.count >= budget or len(frames) > _MOST_OPEN:
+                if self.count >= budget or len(frames) > _MOST_OPEN or is_ended():
                     frames.pop()
                     os.close(fd)
                     more = (self.device, self.crosses, self.borders, self.marked)
@@ -143,7 +143,7 @@ class Measuring:
             found = tally_in_python(fd, device, self.marked, without)
         else:
             found = tally(fd, device, self.marked)
-        entries, blocks, size, folder_size, symlink_size, vanished, folders, stamps, apart, failed = found
+        entries, blocks, size, folder_size, symlink_size, vanished, folders, marks, apart, failed = found
         self.disk += blocks * _BLOCK
         self.apparent += size
         self.count += entries
@@ -159,7 +159,7 @@ class Measuring:
             return None
         if self.marked:
             self.folders.append("\0".join((path, *folders)))
-            self.stamps.append(stamps)
+            self.stamps.append(marks)
         return fd, folders
 
     def _look(self, entry: Apart, device: int, folders: list[str]) -> None:
@@ -220,12 +220,11 @@ class Measuring:
 def unchanged(check: Check) -> bool:
     """Whether every directory is the one that it was, and holds the names that it held."""
     _unit, root, device, folders, expected = check
-    stamps = array("Q")
+    found: list[bytes] = []
     opened: list[tuple[str, int]] = [("", root)]
-    stat = os.stat
     try:
         for folder in folders.split(FOLDER_END):
-            path, *names = folder.split("\0")
+            path, _, names = folder.partition("\0")
             path += "/"
             while not path.startswith(opened[-1][0]):
                 os.close(opened.pop()[1])
@@ -234,22 +233,23 @@ def unchanged(check: Check) -> bool:
                 fd = os.open(name, _PATH_ONLY, dir_fd=fd)
                 above = f"{above}{name}/"
                 opened.append((above, fd))
-            for name in names:
-                found = stat(name, dir_fd=fd, follow_symlinks=False)
-                if found.st_dev != device:
-                    return False
-                stamps.append(found.st_ino)
-                stamps.append(found.st_ctime_ns & UNSIGNED)
+            told = stamps(fd, device, names) if names else b""
+            if told is None:
+                return False
+            found.append(told)
     except OSError:
         return False
     finally:
         for _path, fd in opened[1:]:
             os.close(fd)
-    return stamps.tobytes() == expected
+    return b"".join(found) == expected
 
 
-def measure(tasks: list[Task], checks: list[Check], budget: int) -> Done:
-    """The sums of ``tasks``, of about ``budget`` entries in all, the tasks that are left, and all the verdicts."""
+def measure(tasks: list[Task], checks: list[Check], budget: int, is_ended: Callable[[], bool] = lambda: False) -> Done:
+    """The sums of ``tasks``, of about ``budget`` entries in all, the tasks that are left, and all the verdicts.
+
+    ``is_ended`` is asked before each directory; once it says so the rest is left.
+    """
     done: list[Sums] = []
     left: list[Task] = []
     for position, task in enumerate(tasks):
@@ -257,7 +257,7 @@ def measure(tasks: list[Task], checks: list[Check], budget: int) -> Done:
             left.extend(tasks[position:])
             break
         measuring = Measuring(task)
-        left.extend(measuring.run(budget))
+        left.extend(measuring.run(budget, is_ended))
         done.append(measuring.sums())
         budget -= measuring.count + 16
     return done, left, [(check[0], len(check[4]) // STAMP_BYTES, unchanged(check)) for check in checks]

@@ -86,17 +86,38 @@ def tally_in_python(fd: int, device: int, marked: bool, without: Container[str] 
     return (*sums, folders, stamps.tobytes(), apart, failed)
 
 
-def _fastest() -> Callable[[int, int, bool], Tally]:
+def stamps_in_python(fd: int, device: int, names: str) -> bytes | None:
+    """The stamps of entries of the directory behind ``fd``, None where one is missing or of another device.
+
+    ``names`` has NUL between one and the next.
+    """
+    found = array("Q")
+    for name in names.split("\0"):
+        try:
+            stat = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            return None
+        if stat.st_dev != device:
+            return None
+        found.append(stat.st_ino)
+        found.append(stat.st_ctime_ns & UNSIGNED)
+    return found.tobytes()
+
+
+def _compiled() -> Any:
     if os.environ.get("LAYERSCOPE_NO_EXTENSIONS"):
-        return tally_in_python
+        return None
     try:
         # A process that measures runs without the package, and has this folder's modules as its own.
-        compiled: Any = import_module(f"{__package__}._tally" if __package__ else "_tally")
+        return import_module(f"{__package__}._tally" if __package__ else "_tally")
     except ImportError:
-        return tally_in_python
-    found: Callable[[int, int, bool], Tally] = compiled.tally
-    return found
+        return None
 
 
-tally = _fastest()
-"""``tally_in_python`` without names to pass over, compiled where that could be done."""
+_extension = _compiled()
+COMPILED = _extension is not None
+"""Whether others may go on in this process while a directory is read."""
+tally: Callable[[int, int, bool], Tally] = _extension.tally if COMPILED else tally_in_python
+"""As ``tally_in_python``, without names to pass over."""
+stamps: Callable[[int, int, str], bytes | None] = _extension.stamps if COMPILED else stamps_in_python
+"""As ``stamps_in_python``."""

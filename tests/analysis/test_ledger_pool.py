@@ -1,4 +1,4 @@
-"""The processes that measure: how an interruption ends them, what they tell on the way, on a terminal too."""
+"""The threads or processes that measure: how an interruption ends them, what they tell, on a terminal too."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from ledger_facts import assert_closed, du
 
+from layerscope.analysis import measuring_threads, pool
+from layerscope.hostfs import tally
 from layerscope.services.ledger import ledger
 from layerscope.services.opening.root import open_root
 
@@ -35,17 +38,28 @@ def root(overlay2_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def children() -> list[str]:
-    told = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return told.split()
+@pytest.fixture(params=["threads", "processes"])
+def crew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What helps to measure: each of both, where there is a compiled tally."""
+    if request.param == "threads" and not tally.COMPILED:
+        pytest.skip("_tally.c was not compiled here: nothing is measured by threads")
+    monkeypatch.setattr(pool, "COMPILED", request.param == "threads")
+    return str(request.param)
 
 
-def test_interrupting_ends_every_process(root: Path) -> None:
+def helpers(crew: str) -> list[str]:
+    """Threads by their names, or processes by their numbers."""
+    if crew == "threads":
+        return [thread.name for thread in threading.enumerate()]
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_interrupting_ends_everyone(root: Path, crew: str) -> None:
     """Where it was interrupted nothing goes on, and nothing is left behind."""
-    before, during = children(), []
+    before, during = helpers(crew), []
 
     def interrupted(entries: int) -> None:
-        during[:] = children()
+        during[:] = helpers(crew)
         if len(during) > len(before):
             raise KeyboardInterrupt
 
@@ -54,11 +68,11 @@ def test_interrupting_ends_every_process(root: Path) -> None:
     with open_root(root) as session, pytest.raises(KeyboardInterrupt):
         ledger(session, workers=3, counted=interrupted)
     assert len(during) > len(before)
-    assert children() == before
+    assert helpers(crew) == before
     assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
-def test_what_is_counted_is_told_as_it_grows(root: Path) -> None:
+def test_what_is_counted_is_told_as_it_grows(root: Path, crew: str) -> None:
     told: list[int] = []
     with open_root(root) as session:
         found = ledger(session, workers=3, counted=told.append)
@@ -68,9 +82,35 @@ def test_what_is_counted_is_told_as_it_grows(root: Path) -> None:
     assert FOLDERS * FILES < told[-1] <= sum(one.count for one in found.entries)
 
 
-def test_an_interruption_at_the_terminal_is_quiet(root: Path, tmp_path: Path) -> None:
+def test_what_goes_wrong_in_a_thread_is_raised_where_it_was_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Exception):
+        pass
+
+    def broken(*job: object, **more: object) -> None:
+        raise Broken
+
+    monkeypatch.setattr(measuring_threads, "measure", broken)
+    monkeypatch.setattr(pool, "COMPILED", True)
+    before = threading.enumerate()
+    with open_root(root) as session, pytest.raises(Broken):
+        ledger(session, workers=3)
+    assert threading.enumerate() == before
+
+
+def test_without_another_process_it_is_measured_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more may be started, or nothing is there that could be."""
+    monkeypatch.setattr(pool, "COMPILED", False)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with open_root(root) as session:
+        assert_closed(ledger(session, workers=3), du(root))
+
+
+def test_an_interruption_at_the_terminal_is_quiet(root: Path, tmp_path: Path, crew: str) -> None:
     """Ctrl-C goes to everything in the foreground: the program ends with 130, and no process of its says a word."""
     slow = (
+        f"import layerscope.analysis.pool as pool; pool.COMPILED = {crew == 'threads'}\n"
         "import signal, sys, time, layerscope.services.ledger as service\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it\n"
         "from layerscope.cli.main import run\n"

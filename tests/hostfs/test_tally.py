@@ -21,11 +21,12 @@ import pytest
 from ledger_facts import du
 from sample_roots import copied
 
-from layerscope.analysis import pool
+from layerscope.analysis import measuring_processes
 from layerscope.hostfs import measure
-from layerscope.hostfs.tally import Tally, tally_in_python
+from layerscope.hostfs.tally import Tally, stamps_in_python, tally_in_python
 
 Tallying = Callable[[int, int, bool], Tally]
+Stamping = Callable[[int, int, str], "bytes | None"]
 
 
 @pytest.fixture(params=["compiled", "in Python"])
@@ -35,6 +36,16 @@ def tally(request: pytest.FixtureRequest) -> Tallying:
         return tally_in_python
     compiled: Any = pytest.importorskip("layerscope.hostfs._tally", reason="_tally.c was not compiled here")
     found: Tallying = compiled.tally
+    return found
+
+
+@pytest.fixture(params=["compiled", "in Python"])
+def stamps(request: pytest.FixtureRequest) -> Stamping:
+    """Each of both."""
+    if request.param == "in Python":
+        return stamps_in_python
+    compiled: Any = pytest.importorskip("layerscope.hostfs._tally", reason="_tally.c was not compiled here")
+    found: Stamping = compiled.stamps
     return found
 
 
@@ -242,16 +253,49 @@ def test_nothing_is_left_behind(tally: Tallying, tmp_path: Path) -> None:
     assert sorted(os.listdir("/proc/self/fd")) == descriptors
 
 
+# ---------------------------------------------------------------------- stamps
+def test_stamps_of_names(stamps: Stamping, folder: Path) -> None:
+    entries = found_in(folder)
+    names = sorted(entries)
+    expected = b"".join(struct.pack("=QQ", entries[name].inode, entries[name].changed % (1 << 64)) for name in names)
+    with opened(folder) as fd:
+        assert stamps(fd, folder.stat().st_dev, "\0".join(names)) == expected
+        assert stamps(fd, folder.stat().st_dev, names[0]) == expected[:16]
+
+
+def test_stamps_of_what_is_not_there(stamps: Stamping, folder: Path) -> None:
+    device = folder.stat().st_dev
+    with opened(folder) as fd:
+        assert stamps(fd, device, "sub\0no such name") is None
+        assert stamps(fd, device, "sub\0" + "x" * 300) is None
+        assert stamps(fd, device, "sub\0") is None
+        assert stamps(fd, device, "") is None
+        assert stamps(fd, device + 1, "sub") is None
+    assert stamps(1_000_000, device, "sub") is None
+
+
+def test_stamps_leave_nothing_behind(stamps: Stamping, folder: Path) -> None:
+    names = "\0".join(["sub"] * 500)
+    with opened(folder) as fd:
+        for _ in range(20):
+            stamps(fd, folder.stat().st_dev, names)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(1000):
+            stamps(fd, folder.stat().st_dev, names)
+            stamps(fd, folder.stat().st_dev, names + "\0no such name")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2000, "kB"
+
+
 # ---------------------------------------------------------------------- who uses it
 def test_a_process_that_measures_uses_the_compiled_one() -> None:
     pytest.importorskip("layerscope.hostfs._tally", reason="_tally.c was not compiled here")
-    worker = pool._Worker(measure.__file__, [])
+    process = measuring_processes._Process(measure.__file__, [])
     try:
-        assert worker.give([], [], 1)
-        assert worker.result() == ([], [], [])
-        assert "_tally.abi3.so" in Path(f"/proc/{worker._process.pid}/maps").read_text()
+        assert process.give([], [], 1)
+        assert process.result() == ([], [], [])
+        assert "_tally.abi3.so" in Path(f"/proc/{process._process.pid}/maps").read_text()
     finally:
-        worker.end(at_once=False)
+        process.end(at_once=False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the sample need root to be unpacked")
