@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sample_roots import copied
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.mounts import Mount
+from layerscope.services.opening.root import open_root
 from layerscope.stores.docker import liveness
 from layerscope.stores.docker.liveness import Liveness, find_liveness
 
@@ -153,3 +156,22 @@ def test_in_a_pid_namespace_no_lock_proves_nothing(records_copy: Path) -> None:
     with locked(records_copy / "volumes/metadata.db"):
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert told.startswith("Liveness(held=None")
+
+
+def test_locks_are_looked_at_only_where_a_state_depends_on_them(
+    overlay2_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel lists them after a grace period of some ten milliseconds: as long as much else that ps does."""
+    asked: list[bool] = []
+    monkeypatch.setattr(liveness, "held_locks", lambda: asked.append(True) or [])
+    root = copied(overlay2_root, tmp_path / "root")
+    records = [json.loads(path.read_text()) for path in root.glob("containers/*/config.v2.json")]
+    for running in (False, True):
+        for record in records:
+            record["State"].update(Running=running, Paused=False, Dead=False, RemovalInProgress=False)
+            (root / "containers" / record["ID"] / "config.v2.json").write_text(json.dumps(record))
+        asked.clear()
+        with open_root(root) as session:
+            assert len(session.containers()) == len(records) > 0
+            session.problems()
+        assert len(asked) == running

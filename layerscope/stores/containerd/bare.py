@@ -16,7 +16,7 @@ with containerd 2.1; nerdctl's label is from its source.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -105,7 +105,7 @@ class BareAround(Struct, frozen=True):
     driver: str
     snapshots: Snapshots
     images: Mapping[str, ImageRecord]
-    held: bool | None
+    is_held: Callable[[], bool | None]
 
 
 def sandbox_of(record: ContainerRecord) -> str:
@@ -156,7 +156,10 @@ def _read(record: ContainerRecord, name: str, problems: list[Problem], around: B
         problems.append(_damage(record, f"its specification {spec.what}", around))
     stack = around.snapshots.chain(record.snapshot_key)
     problems.extend(problem for snapshot in stack for problem in snapshot.problems)
-    if not stack:
+    if not stack and not record.snapshot_key:
+        what = f"container {shown(record.id)} has no snapshot: its files lie in a directory of its host"
+        problems.append(Problem(around.path, what, "they are not shown", severity=Severity.NOTE))
+    elif not stack:
         key = shown(record.snapshot_key)
         what = f"has no snapshot {key} of {around.driver}: the writable layer of container {shown(record.id)}"
         problems.append(Problem(around.path, what, "its changes are not shown"))
@@ -174,7 +177,7 @@ def _read(record: ContainerRecord, name: str, problems: list[Problem], around: B
         started_at=_time(status.started_at),
         finished_at=_time(status.finished_at),
         state=state,
-        unclean=state == "running" and around.held is False,
+        unclean=state == "running" and around.is_held() is False,
         exit_code=status.exit_code,
         driver=around.driver,
         log_path=None,

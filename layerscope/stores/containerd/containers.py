@@ -12,7 +12,7 @@ those that run now. Source: moby daemon/containerd/image_snapshot.go, daemon/con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -39,7 +39,7 @@ class SnapshotJoining(Struct, frozen=True):
     """
 
     driver: str
-    held: bool | None
+    is_held: Callable[[], bool | None]
     snapshots: Snapshots | None
     images: Mapping[ImageID, StoredImage]
     leases: Mapping[str, LeaseRecord] | None

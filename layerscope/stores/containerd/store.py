@@ -291,7 +291,7 @@ class ContainerdStore:
         if docker is not None:
             around = SnapshotJoining(
                 driver=self.driver,
-                held=self.liveness.held if self.liveness else None,
+                is_held=lambda: self.liveness.held if self.liveness else None,
                 snapshots=self.snapshots if found else None,
                 images=self._by_id,
                 leases=self.namespace.leases if found and found.metadata.sound else None,
@@ -308,7 +308,7 @@ class ContainerdStore:
             driver=self.driver,
             snapshots=self.snapshots,
             images=self.namespace.images,
-            held=self.containerd_liveness.held if self.containerd_liveness else None,
+            is_held=lambda: self.containerd_liveness.held if self.containerd_liveness else None,
         )
         return read_bare_containers(self.namespace.containers.values(), bare), ()
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from layerscope.hostfs import Directory
@@ -54,13 +56,13 @@ def root_place(root: Directory, path: Path, prefix: str, extra: dict[str, Place]
     # Directories first, then records: what is made in between is young, what is removed is no longer there.
     listed = {driver: layer_ids(root, driver) for driver in (*GRAPH_DRIVERS, *drivers)}
     stores = {driver: DockerStore(root, path, driver) for driver in drivers}
-    held = find_liveness(root, path).held is True
+    is_held = cache(lambda: find_liveness(root, path).held is True)
     top = Claim(prefix.rstrip("/") or ".", Category.RECORD, "docker", "the root directory")
     record = _Records(prefix)
     names: dict[str, Place] = {
         "image": record.folder("image", {driver: records_of(store, prefix) for driver, store in stores.items()}),
         "containers": _containers(prefix, stores),
-        "volumes": _volumes(root, prefix, held),
+        "volumes": _volumes(root, prefix, is_held),
         "buildkit": _buildkit(prefix),
         "network": _network(prefix),
         "plugins": _plugins(prefix),
@@ -180,7 +182,7 @@ _CONTAINER_FILES = (
 
 
 # ---------------------------------------------------------------------- volumes
-def _volumes(root: Directory, prefix: str, held: bool) -> Place:
+def _volumes(root: Directory, prefix: str, is_held: Callable[[], bool]) -> Place:
     """docker takes any directory for a volume that has ``_data``; while a daemon works one may be half made."""
     record = Claim(f"{prefix}volumes", Category.RECORD, "docker", "docker's list of volumes")
 
@@ -188,7 +190,7 @@ def _volumes(root: Directory, prefix: str, held: bool) -> Place:
         path = f"{prefix}volumes/{name}"
         if not _has_data(root.enter("volumes").enter(name)):
             making = Claim(path, Category.TEMPORARY, "docker", "a volume that is being made or removed")
-            return Place(making, folder=True) if held else None
+            return Place(making, folder=True) if is_held() else None
         claim = Claim(path, Category.VOLUME, name, f"volume {name}, {prefix}volumes/metadata.db")
         return Place(claim, names={"_data": Place(claim, whole=True), "opts.json": Place(claim)}, folder=True)
 

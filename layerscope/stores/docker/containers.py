@@ -9,7 +9,7 @@ Source: moby daemon/container.go ``load``, container/container.go ``FromDisk``, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -109,8 +109,8 @@ class Joining(Protocol):
         """Its own storage driver."""
 
     @property
-    def held(self) -> bool | None:
-        """Whether a daemon is alive."""
+    def is_held(self) -> Callable[[], bool | None]:
+        """Asks whether a daemon is alive, which takes the kernel some 10 ms to tell."""
 
     def is_mine(self, driver: str | None, container: ContainerID) -> bool:
         """Whether docker, running this driver, would look at the container whose record names ``driver``."""
@@ -135,7 +135,7 @@ class Surroundings(Struct, frozen=True):
     facts: Facts
     mounts: Mapping[str, MountRecord]
     elsewhere: frozenset[str]
-    held: bool | None
+    is_held: Callable[[], bool | None]
 
     def is_mine(self, driver: str | None, container: ContainerID) -> bool:
         """By the recorded driver; without one it is aufs' or damaged."""
@@ -229,7 +229,7 @@ def _read_container(
     layers = around.layers_of(container, config, problems)
     word = _state_word(state) if config.state else UNKNOWN
     if word in ("dead", "removing"):
-        what = "is being removed" if around.held else "was being removed, which didn't end"
+        what = "is being removed" if around.is_held() else "was being removed, which didn't end"
         problems.append(Problem(path, what, "parts of it may be gone", severity=Severity.WARNING))
     settings = config.config or Settings()
     return Container(
@@ -242,7 +242,7 @@ def _read_container(
         started_at=sound_time(state.started_at),
         finished_at=sound_time(state.finished_at),
         state=word,
-        unclean=bool(state.running) and around.held is False,
+        unclean=bool(state.running) and around.is_held() is False,
         exit_code=state.exit_code,
         driver=config.driver or around.driver,
         log_path=log_path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ _MOST_GUESSES = 3
 
 
 def orphan_problems(
-    records: Iterable[MountRecord], directory: Directory, held: bool | None, now: float
+    records: Iterable[MountRecord], directory: Directory, is_held: Callable[[], bool | None], now: float
 ) -> list[Problem]:
     """What is to be said of writable layers without a container; ``directory`` is that of the driver's records.
 
@@ -34,7 +34,7 @@ def orphan_problems(
         made = _made(directory, record)
         if made is None:
             continue  # it was removed a moment ago
-        young = held is not False and now - made < _YOUNG_SECONDS
+        young = now - made < _YOUNG_SECONDS and is_held() is not False
         if young and record.init_id is None:
             what, effect, severity = f"build step: {ids}", "a build may be running", Severity.NOTE
         elif young:

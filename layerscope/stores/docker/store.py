@@ -91,7 +91,7 @@ class DockerStore:
         found += self._layers.problems
         found += self._mounts[1]
         found += self._containers[1]
-        found += orphan_problems(self.orphan_mounts(), self._directory, self.liveness.held, self._now)
+        found += orphan_problems(self.orphan_mounts(), self._directory, self._is_held, self._now)
         found += self._volumes.problems
         return unique(found)
 
@@ -165,6 +165,9 @@ class DockerStore:
     def liveness(self) -> Liveness:
         """Whether a daemon holds the root."""
         return find_liveness(self.root, self.path)
+
+    def _is_held(self) -> bool | None:
+        return self.liveness.held
 
     @cached_property
     def engine(self) -> EngineTraces:
@@ -254,7 +257,7 @@ class DockerStore:
             facts=self._facts,
             mounts=self.mounts(),
             elsewhere=self._elsewhere,
-            held=self.liveness.held,
+            is_held=self._is_held,
         )
         containers, problems = read_containers(self.root, around)
         return claim_guesses(containers, self.root, around), problems
