@@ -92,8 +92,9 @@ class Claims(Struct, frozen=True):
                 users.setdefault(chain, []).append(image)
         kept: dict[ChainID, list[Container]] = {}
         for container in self.containers:
-            held = container.chain_id
-            while held is not None and held in self.layers:
+            held, seen = container.chain_id, set[ChainID]()
+            while held is not None and held in self.layers and held not in seen:  # records may name each other
+                seen.add(held)
                 kept.setdefault(held, []).append(container)
                 held = self.layers[held].parent
         for chain, layer in self.layers.items():

@@ -51,18 +51,21 @@ def brief_headers(entries: Iterable[Segment | FileEntry], damaged: Callable[[str
         CorruptError: the record is damaged; what was given before it is good.
     """
     numbers: dict[bytes, int] = {}
-    raw = b""
+    raw: bytes | bytearray = b""
     padding = 0
     for entry in entries:
         if isinstance(entry, Segment):
             # A tar may be followed by anything, in one segment or many; headers can't be that long.
-            if len(raw) <= MAX_HEADERS:
-                raw = raw + entry.payload if raw else entry.payload
+            if not raw:
+                raw = entry.payload
+            elif len(raw) <= MAX_HEADERS:
+                raw = raw if isinstance(raw, bytearray) else bytearray(raw)
+                raw += entry.payload
             continue
         block = _plain(raw, padding, numbers) if len(raw) == padding + BLOCK else None
         if block is None:
             try:
-                header = _whole(raw[padding:], entry)
+                header = _whole(bytes(raw[padding:]), entry)
             except CorruptError as error:
                 damaged(entry.name, str(error))
                 padding, raw = -entry.size % BLOCK, b""
@@ -79,7 +82,7 @@ def brief_headers(entries: Iterable[Segment | FileEntry], damaged: Callable[[str
         yield block
 
 
-def _plain(raw: bytes, start: int, numbers: dict[bytes, int]) -> BriefHeader | None:
+def _plain(raw: bytes | bytearray, start: int, numbers: dict[bytes, int]) -> BriefHeader | None:
     """A block that needs no further headers; None for any other."""
     fields = _PLAIN.unpack_from(raw, start)
     name, mode, uid, gid, size, mtime, letter, link, magic, major, minor, prefix = fields

@@ -22,6 +22,7 @@ import struct
 from layerscope.errors import CorruptError
 
 _MAGIC = b"SQLite format 3\0"
+_NO_LOG = b"\1\1"
 _WAL_MAGIC = 0x377F0682
 _WAL_VERSION = 3007000
 _WAL_HEADER = struct.Struct(">IIIIIIII")
@@ -29,8 +30,8 @@ _FRAME = struct.Struct(">IIIIII")
 _MASK = 0xFFFFFFFF
 
 
-def current_state(database: bytes, log: bytes | None = None) -> bytes:
-    """``database`` with the committed pages of ``log``, marked as one that has no log.
+def current_state(database: bytes, log: bytes | None = None) -> bytes | bytearray:
+    """``database`` with the committed pages of ``log``, marked as one that has no log; itself where that is the same.
 
     A log that is damaged, or of another database, counts as far as its checksums hold.
 
@@ -43,11 +44,13 @@ def current_state(database: bytes, log: bytes | None = None) -> bytes:
     page_size = 65536 if size == 1 else size
     if page_size < 512 or page_size & (page_size - 1):
         raise CorruptError(f"SQLite database: page size {page_size} at offset 16, expected a power of two from 512 on")
+    if not log and database[18:20] == _NO_LOG:
+        return database
     state = bytearray(database)
     if log:
         _apply(state, log, page_size)
-    state[18:20] = b"\1\1"
-    return bytes(state)
+    state[18:20] = _NO_LOG
+    return state
 
 
 def _apply(state: bytearray, log: bytes, page_size: int) -> None:

@@ -36,6 +36,8 @@ MAX_HEADERS = 32 << 20
 MAX_NAME = 64 << 10
 """Characters."""
 _CHUNK = 256 << 10
+_MOST_MEMBERS = 10_000
+"""Docker writes one; each more costs a copy of what was read behind it."""
 
 _SEGMENT = 2
 _FILE = 1
@@ -187,9 +189,13 @@ def _inflate(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     """The decompressed text in pieces of at most ``_CHUNK`` bytes, one gzip member after the other."""
     inflater = zlib.decompressobj(wbits=31)
     read = written = 0
+    members = 1
     data = b""
     while data or (data := stream.read(_CHUNK)):
         if inflater.eof:
+            members += 1
+            if members > _MOST_MEMBERS:
+                raise CorruptError(f"tar-split: more than {_MOST_MEMBERS} gzip members, of which docker writes one")
             inflater = zlib.decompressobj(wbits=31)
         try:
             piece = inflater.decompress(data, _CHUNK)

@@ -307,11 +307,15 @@ class Directory:
             os.close(fd)
 
     def _all_of(self, fd: int, name: str, limit: int) -> bytes:
-        size, data = os.fstat(fd).st_size, b""
-        while len(data) <= limit >= size and (more := os.read(fd, min(limit + 1 - len(data), _ONE_READ))):
-            data += more
-            if len(data) == size:
-                break
+        size = os.fstat(fd).st_size
+        # All at once, as a rule; one that grows meanwhile, or that has no size (/proc), is read on in pieces.
+        data = os.read(fd, size or min(limit + 1, _ONE_READ)) if size <= limit else b""
+        if len(data) != size and size <= limit:
+            pieces, length = [data], len(data)
+            while length <= limit and (more := os.read(fd, min(limit + 1 - length, _ONE_READ))):
+                pieces.append(more)
+                length += len(more)
+            data = b"".join(pieces)
         if max(size, len(data)) > limit:
             raise CorruptError(f"{self.path}/{name} is longer than {limit} bytes, which no such record is")
         return data

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat as modes
 from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -17,6 +18,13 @@ from layerscope.overlay.part import MarkedKind, Part
 
 if TYPE_CHECKING:
     from layerscope.overlay.view import MergedView
+
+
+NOTHING = os.stat_result(
+    (modes.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, 0, 0),
+    {"st_mtime_ns": 0, "st_ctime_ns": 0, "st_blocks": 0, "st_rdev": 0},
+)
+"""Of the root of a view without levels: an empty directory that nobody has."""
 
 
 class Covered(NamedTuple):
@@ -55,9 +63,9 @@ class MergedDirectory:
         return not self.parts
 
     def stat(self) -> os.stat_result:
-        """``lstat`` of the directory, as its topmost copy has it."""
-        part = self.parts[0] if self.parts else self.covered[0].part
-        return part.directory.stat_self()
+        """``lstat`` of the directory, as its topmost copy has it; the root of a view without levels has no copy."""
+        copies = self.parts or tuple(covered.part for covered in self.covered)
+        return copies[0].directory.stat_self() if copies else NOTHING
 
     def path_of(self, name: str) -> str:
         """The path of an entry in the view, without leading slash."""

@@ -13,7 +13,7 @@ from heapq import merge
 
 from layerscope.model.entry import Entry, EntryState
 from layerscope.overlay.entry_state import directory_state, link_target, own_xattrs, state_of
-from layerscope.overlay.merged import Covered, MergedDirectory
+from layerscope.overlay.merged import NOTHING, Covered, MergedDirectory
 from layerscope.overlay.part import Part
 from layerscope.overlay.view import MergedView, stats_of
 
@@ -155,8 +155,7 @@ def describe_directory(directory: MergedDirectory) -> Entry:
     """A merged directory as an entry, the root included."""
     parts = directory.copies or tuple(covered.part for covered in directory.covered)
     if not parts:
-        nothing = os.stat_result((modes.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, 0, 0))
-        return Entry("", "", nothing, 0, EntryState.PLAIN)
+        return Entry("", "", NOTHING, 0, EntryState.PLAIN)
     top = parts[0]
     stat = directory.stat()
     plain = EntryState.PLAIN if top.level == directory.view.base else EntryState.ADDED

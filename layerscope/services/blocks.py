@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from layerscope.analysis.blocks import BlockAnalysis, ThinProvisioned
-from layerscope.errors import RootError, UsageError
+from layerscope.errors import CorruptError, RootError, UsageError
 from layerscope.model.block_map import BlockRead, DeviceBlocks
 from layerscope.model.problem import Problem
 from layerscope.model.subject import Subject
@@ -17,13 +17,13 @@ def device_blocks(session: Session, subject: Subject) -> tuple[DeviceBlocks, lis
 
     Raises:
         UsageError: the root's driver has no blocks of its own, or the subject has no level.
-        RootError: the pool isn't in the root and wasn't handed over, or can't be read.
-        CorruptError, UnsupportedError: the pool or the device is damaged, or of a newer format.
+        RootError: the pool isn't in the root and wasn't handed over, can't be read, or it or the device is damaged.
+        UnsupportedError: it is of a newer format.
     """
     analysis = _analysis(session, subject)
     try:
         return analysis.device_blocks(), analysis.problems
-    except OSError as error:
+    except (OSError, CorruptError) as error:
         raise _told(subject, error) from None
 
 
@@ -34,7 +34,7 @@ def read_block(session: Session, subject: Subject, virtual: int) -> tuple[BlockR
         raise UsageError(f"{subject.name} has blocks 0 to {analysis.blocks - 1:#x}, there is no block {virtual:#x}")
     try:
         return analysis.read(virtual), analysis.problems
-    except OSError as error:
+    except (OSError, CorruptError) as error:
         raise _told(subject, error) from None
 
 
@@ -55,10 +55,13 @@ def _analysis(session: Session, subject: Subject) -> BlockAnalysis:
         raise UsageError(f"{subject.name} has no level here, and so no device")
     try:
         return BlockAnalysis(driver, levels)
-    except OSError as error:
+    except (OSError, CorruptError) as error:
         raise _told(subject, error) from None
 
 
-def _told(subject: Subject, error: OSError) -> RootError:
+def _told(subject: Subject, error: OSError | CorruptError) -> RootError:
+    doing = f"cannot read the block map of {subject.name}"
+    if isinstance(error, CorruptError):
+        return RootError(f"{doing}: {error}")
     hint = "; give --thin-metadata, a copy of it or what thin_dump prints" if error.errno == errno.ENODATA else ""
-    return RootError(f"cannot read the block map of {subject.name}: {error.strerror or error}{hint}")
+    return RootError(f"{doing}: {error.strerror or error}{hint}")

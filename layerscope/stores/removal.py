@@ -7,7 +7,7 @@ what nobody claims goes alone. Each store's module ``removable`` adds its engine
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from layerscope.model.claim import Category
 from layerscope.model.container import Container
@@ -132,7 +132,7 @@ class Removal:
         for volume in volumes:
             if volume.path is not None:
                 name = volume.name
-                thing = self.thing(ThingKind.VOLUME, name, f"volume {name}", command_of(*command, name))
+                thing = self.thing(ThingKind.VOLUME, name, f"volume {name}", command_of(*command, names=(name,)))
                 self.dependents[thing] = frozenset(self.mounting.get(name, ()))
                 self.goes(f"volumes/{name}", self.dependents[thing] | {thing})
 
@@ -154,9 +154,10 @@ class Removal:
         return frozenset(need)
 
 
-def command_of(*words: str) -> str:
-    """A command to be given to a shell. A name is whatever a record holds, and must stay one word there."""
-    return shlex.join(words)
+def command_of(*words: str, names: Sequence[str] = ()) -> str:
+    """A command to be given to a shell. A name is whatever a record holds: it must stay one word, and no option."""
+    end_of_options = ("--",) if any(name.startswith("-") for name in names) else ()
+    return shlex.join((*words, *end_of_options, *names))
 
 
 def called(container: Container) -> str:

@@ -14,11 +14,11 @@ from layerscope.cli.progress import Progress
 from layerscope.cli.reference import RefType, find_subject
 from layerscope.cli.render import waste as render
 from layerscope.cli.report import exit_code, tell
-from layerscope.errors import UsageError
+from layerscope.errors import CorruptError, RootError, UnsupportedError, UsageError
+from layerscope.model.problem import Problem
 from layerscope.model.subject import Subject
 
 if TYPE_CHECKING:
-    from layerscope.model.problem import Problem
     from layerscope.model.waste import RuleResult, Waste
     from layerscope.services.session import Session
     from layerscope.services.waste_rules import Rule
@@ -87,8 +87,12 @@ def _all_images(options: Options, session: Session, rules: Sequence[Rule], same_
     rows: list[tuple[Subject, Waste]] = []
     before = b"[\n"
     for usage in session.images():
-        with Progress("looking for waste") as progress:
-            report = waste_of(session, Subject(usage.image, None), same_content, progress.passed)
+        try:
+            with Progress("looking for waste") as progress:
+                report = waste_of(session, Subject(usage.image, None), same_content, progress.passed)
+        except (RootError, UnsupportedError, CorruptError) as error:  # one image's damage costs that image
+            problems.append(Problem("", str(error), "it is left out"))
+            continue
         with report as found:
             totals = found.waste
             results = check_rules(rules, totals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ from layerscope.stores.containerd.store import ContainerdStore
 from layerscope.stores.docker.store import DockerStore
 
 _KILLED = Part(damaged="the process that checked it was killed")
+_MOST_BELOW = 500
+"""Layers below one that are compared: the kernel mounts no more, and records may make a chain of any length."""
 
 
 class _Planned(Struct):
@@ -266,7 +269,7 @@ def _record_findings(session: Session, chain: ChainID, layer: Layer) -> list[Fin
         below = driver.lower_ids(layer.cache_id)
         if below is not None:
             below = session.contents.without_originals(layer.cache_id, below)
-        recorded = list(_cache_ids_below(session.store.layers(), layer))
+        recorded = list(islice(_cache_ids_below(session.store.layers(), layer), _MOST_BELOW))
         if below is not None and below != recorded:
             told, found = (", ".join(f"{one:.12}" for one in ids if one) or "nothing" for ids in (recorded, below))
             findings.append(

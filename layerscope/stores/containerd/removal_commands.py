@@ -27,25 +27,25 @@ _NERDCTL = "nerdctl/"
 def image_command(namespace: str, records: Sequence[ImageRecord], shown: Sequence[str]) -> str:
     """What removes the image of these records; ``shown`` are its names as docker or Kubernetes tell them."""
     if is_docker_namespace(namespace):
-        return command_of("docker", "rmi", *shown)
+        return command_of("docker", "rmi", names=shown)
     names = sorted(record.name for record in records)
     if namespace == KUBERNETES and any(_MANAGED in record.labels for record in records):
-        return command_of("crictl", "rmi", *shown[:1])
+        return command_of("crictl", "rmi", names=shown[:1])
     if any(label.startswith(_NERDCTL) for record in records for label in record.labels):
-        return command_of("nerdctl", "-n", namespace, "rmi", *names)
-    return command_of("ctr", "-n", namespace, "images", "rm", "--sync", *names)
+        return command_of("nerdctl", "-n", namespace, "rmi", names=names)
+    return command_of("ctr", "-n", namespace, "images", "rm", "--sync", names=names)
 
 
 def container_command(namespace: str, id_: str, name: str, record: ContainerRecord | None, runs: bool) -> str:
     """What removes a container, by force if it ``runs``; ``record`` is that of the namespace, if it has one."""
     force = ("-f",) if runs else ()
     if is_docker_namespace(namespace):
-        return command_of("docker", "rm", *force, name)
+        return command_of("docker", "rm", *force, names=(name,))
     labels = record.labels if record is not None else {}
     if _KIND in labels:
         return command_of("crictl", "rmp" if labels[_KIND] == "sandbox" else "rm", *force, id_[:12])
     if any(label.startswith(_NERDCTL) for label in labels):
-        return command_of("nerdctl", "-n", namespace, "rm", *force, name)
+        return command_of("nerdctl", "-n", namespace, "rm", *force, names=(name,))
     remove = command_of("ctr", "-n", namespace, "containers", "rm", id_)
     if not runs:
         return remove

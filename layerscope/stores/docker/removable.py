@@ -62,7 +62,7 @@ def _add_containers(store: DockerStore, found: Removal) -> None:
         found.with_volumes[found.containers[one.id]] = anonymous_volumes(one)
         name, force = called(one), ("-f",) if one.runs else ()
         need = found.of_container[one.id]
-        found.thing(ThingKind.CONTAINER, one.id, name, command_of("docker", "rm", *force, name))
+        found.thing(ThingKind.CONTAINER, one.id, name, command_of("docker", "rm", *force, names=(name,)))
         found.add_log(one)
         for path in (f"containers/{one.id}", f"{mounts}/{one.id}"):
             found.goes(path, need)
@@ -79,7 +79,7 @@ def _add_images(store: DockerStore, found: Removal) -> None:
         if image.names or image.id not in found.children:
             short = hex_of(image.id)[:12]
             names = references(image)
-            command = command_of("docker", "rmi", *(names or (short,)))
+            command = command_of("docker", "rmi", names=names or (short,))
             thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
             found.references[thing] = names
     for image in images:

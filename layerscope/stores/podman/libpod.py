@@ -28,7 +28,8 @@ from layerscope.stores.records.files import NOT_A_DIRECTORY, Fault, read_bytes
 from layerscope.stores.records.json_record import Parsed, parse
 
 _LOG_LIMIT = 64 << 20
-_DATABASE_LIMIT = 256 << 20
+_DATABASE_LIMIT = 96 << 20
+"""Bytes; a container takes some ten thousand of them, and SQLite needs them in memory twice."""
 _PLACES = ("db.sql", "libpod/db.sql", "libpod/bolt_state.db")
 _EFFECT = "what podman knows beyond its layers is missing: states, commands, mounts, volumes"
 

@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
+from layerscope.formats.json_values import has_more_values
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.stores.records.files import Fault, read_bytes, shown
 from layerscope.stores.records.json_record import Parsed, parse
 
-FILE_LIMIT = 256 << 20
+FILE_LIMIT = 64 << 20
 """Bytes of the longest list; a record has a few hundred."""
+_MOST_VALUES = 1_000_000
+_MOST_RECORDS = 100_000
 _MOST_FAULTS = 100
-"""How often a search for the next record is told; behind that it goes on in silence."""
+"""How often a search for the next record may fail."""
 _BEGINNING = re.compile(r'\{\s*"id"\s*:')
 _WHOLE = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -107,6 +111,18 @@ def read_list(folder: Directory, name: str, kind: type[_Record], effect: str) ->
     return found
 
 
+def state_of(folder: Directory, kind: str) -> tuple[object, ...]:
+    """What tells whether a list, or its volatile companion, was written anew: it is renamed into its place."""
+    found: list[object] = []
+    for name in (f"{kind}.json", f"volatile-{kind}.json"):
+        try:
+            stat = folder.stat_or_none(name)
+        except OSError:
+            stat = None
+        found.append(None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
 def _add(found: RecordList[_Record], parsed: Parsed[_Record], path: str, volatile: bool) -> None:
     identifier = parsed.typed.id
     if identifier is None or not is_hex64(identifier):
@@ -124,11 +140,21 @@ def _add(found: RecordList[_Record], parsed: Parsed[_Record], path: str, volatil
 
 def _records(
     data: bytes, kind: type[_Record], path: str, effect: str, found: RecordList[_Record]
-) -> list[Parsed[_Record]]:
+) -> Iterable[Parsed[_Record]]:
+    if has_more_values(data, _MOST_VALUES):
+        found.problems.append(Problem(path, f"has more than {_MOST_VALUES} values, which no such list has", effect))
+        found.complete = False
+        return ()
     try:
-        return [parse(bytes(raw), kind) for raw in _WHOLE(data)]
+        raw_records = _WHOLE(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         complaint = str(error).partition(" - at ")[0]
+    else:
+        if len(raw_records) > _MOST_RECORDS:
+            what = f"has {len(raw_records)} records"
+            found.problems.append(Problem(path, what, f"only the first {_MOST_RECORDS} are read"))
+            found.complete = False
+        return (parse(bytes(raw), kind) for raw in raw_records[:_MOST_RECORDS])
     records = list(_search(data.decode("utf-8", "replace"), kind))
     what = "is empty" if not data else f"is damaged: {complaint}"
     told = f"{effect}; {len(records)} records could be read" if records else effect
@@ -142,7 +168,7 @@ def _search(text: str, kind: type[_Record]) -> list[Parsed[_Record]]:
     decoder = json.JSONDecoder(strict=False)
     records: list[Parsed[_Record]] = []
     position = faults = 0
-    while (match := _BEGINNING.search(text, position)) is not None:
+    while len(records) < _MOST_RECORDS and (match := _BEGINNING.search(text, position)) is not None:
         try:
             _value, end = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):

@@ -58,7 +58,7 @@ def _add_artifacts(store: PodmanStore, found: Removal) -> None:
     """Each name by itself; what names share goes with the last of them."""
     needs: dict[str, set[Thing]] = {}
     for one in read_artifacts(store.root).listed:
-        command = command_of("podman", "artifact", "rm", one.name)
+        command = command_of("podman", "artifact", "rm", names=(one.name,))
         thing = found.thing(ThingKind.IMAGE, f"artifact {one.name}", f"artifact {one.name}", command)
         for blob in one.blobs:
             needs.setdefault(blob, set()).add(thing)
@@ -107,18 +107,18 @@ def _removal(store: PodmanStore, container: Container) -> tuple[str, bool]:
         if recorded.typed.is_infra and recorded.typed.pod:
             pod = store.libpod.pods.get(recorded.typed.pod)
             named = pod.typed.name if pod else None
-            return command_of("podman", "pod", "rm", *force, named or recorded.typed.pod), True
+            return command_of("podman", "pod", "rm", *force, names=(named or recorded.typed.pod,)), True
         # Its end may remove such a container's volumes before this command gets to it: so it asks for that, too.
         volumes = ("-v",) if container.runs and _is_removed_when_it_ends(container) else ()
-        return command_of("podman", "rm", *force, *volumes, name), bool(recorded.typed.pod)
+        return command_of("podman", "rm", *force, *volumes, names=(name,)), bool(recorded.typed.pod)
     metadata = store.container_list.records[container.id].raw.get("metadata")
     if isinstance(metadata, str) and '"pod-name"' in metadata:
         verb = "rmp" if '"pod":true' in metadata else "rm"
         return command_of("crictl", verb, *force, short), True
     if store.libpod.path:
         # Of a build that was cut off: what it had mounted only force takes. Buildah itself need not be installed.
-        return command_of("podman", "rm", "-f", name), True
-    return command_of("buildah", "rm", name), False
+        return command_of("podman", "rm", "-f", names=(name,)), True
+    return command_of("buildah", "rm", names=(name,)), False
 
 
 def _is_removed_when_it_ends(container: Container) -> bool:
@@ -154,11 +154,11 @@ def _add_images(store: PodmanStore, stored: Sequence[StoredImage], found: Remova
         names = names_of[image.id]
         # A list of manifests has a command of its own: rmi takes its name for that of the image in it.
         words = ("manifest", "rm") if one.is_list and tool == "podman" else ("rmi",)
-        command = command_of(tool, *words, *(names or (short,)))
+        command = command_of(tool, *words, names=names or (short,))
         thing = found.thing(ThingKind.IMAGE, image.id, ", ".join(image.names) or short, command)
         things.add(thing)
         if tool == "podman" and not one.is_list:
-            found.alone[thing] = command_of(tool, "rmi", "--no-prune", *(names or (short,)))
+            found.alone[thing] = command_of(tool, "rmi", "--no-prune", names=names or (short,))
         found.references[thing] = names if len(names) > 1 else ()
         if not image.names and image.id not in found.children:
             dangling.add(thing)

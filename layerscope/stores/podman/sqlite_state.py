@@ -26,7 +26,7 @@ from layerscope.stores.records.files import shown
 _SECONDS = 10.0
 _STEPS = 10_000
 _VALUE_LIMIT = 16 << 20
-_ALL_VALUES = 256 << 20
+_ALL_VALUES = 96 << 20
 _MOST_ROWS = 100_000
 _TABLES = {
     "container": ("ContainerConfig", "ID"),
@@ -90,7 +90,7 @@ def _settings(database: sqlite3.Connection, wrong: list[str]) -> Iterator[tuple[
             yield name, value
 
 
-def _opened(state: bytes) -> sqlite3.Connection:
+def _opened(state: bytes | bytearray) -> sqlite3.Connection:
     """The database in memory; whatever was put into its schema, a statement ends within a bound."""
     database = sqlite3.connect(":memory:")
     end = time.monotonic() + _SECONDS

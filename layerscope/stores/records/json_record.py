@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from layerscope.formats.json_values import VALUES, has_more_values
 from layerscope.formats.nesting import NESTING, deeper_than
 from layerscope.stores.records.files import shown
 
@@ -50,6 +51,8 @@ class Parsed(Struct, Generic[_Struct], frozen=True):
 
 def parse(data: bytes, kind: type[_Struct]) -> Parsed[_Struct]:
     """``data`` as a record of ``kind``; an empty one with its fault where nothing can be made of it."""
+    if has_more_values(data):
+        return Parsed(kind(), {}, (f"has more than {VALUES} values, which no such record has, and was not read",))
     faults: list[str] = []
     refused = False
     try:

@@ -81,8 +81,9 @@ class FilterBar(Horizontal):
         self.query_one(Input).focus()
 
     def tell(self, text: str) -> None:
-        """Show what was found, or how far the search is."""
-        self.query_one(".filter--found", Static).update(look_of(self).text(text))
+        """Show what was found, or how far the search is; it may be told while the bar comes or goes."""
+        for place in self.query(".filter--found").results(Static):
+            place.update(look_of(self).text(text))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Tell of the new text."""
