@@ -95,8 +95,12 @@ class _Walk(Generic[_Known]):
         self._marks_files = False
 
     @abstractmethod
-    def choose(self, path: bytes, name: str, stat: os.stat_result, known: _Known) -> tuple[ScanSubject, _Known] | None:
-        """Whose an entry is, and what to know when it is entered; None for what isn't in this tree."""
+    def choose(self, path: bytes, name: str, stat: os.stat_result, known: _Known) -> ScanSubject | None:
+        """Whose an entry is; None for what isn't in this tree."""
+
+    @abstractmethod
+    def below(self, name: str, known: _Known) -> _Known:
+        """What to know of a directory when it is entered: nothing of that is kept while it waits for its turn."""
 
     def rows(self, subject: ScanSubject, known: _Known) -> Iterator[ScanRow]:
         """The top, which is the subject's, and everything below it."""
@@ -106,30 +110,29 @@ class _Walk(Generic[_Known]):
         self._tally.add(1, first.st_blocks * _BLOCK)
         if self._opaque_value(self._top, "") == b"x":
             self._announcing.add(b"")
-        below: list[tuple[str, _Known]] = []
+        below: list[str] = []
         yield from self._listed(self._top, b"", known, below)
-        frames = [(self._top, b"", below)]
+        frames = [(self._top, b"", known, below)]
         while frames:
-            directory, path, below = frames[-1]
+            directory, path, known, below = frames[-1]
             if not below:
                 frames.pop()
                 continue
-            name, known = below.pop()
+            name = below.pop()
             inside = _joined(path, name)
             entered = directory.enter(name)
-            deeper: list[tuple[str, _Known]] = []
-            yield from self._listed(entered, inside, known, deeper)
+            within = self.below(name, known)
+            deeper: list[str] = []
+            yield from self._listed(entered, inside, within, deeper)
             if len(inside) > _LONGEST and deeper:
                 self._tally.closed(self._shown(inside), OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
             elif deeper:
-                frames.append((entered, inside, deeper))
+                frames.append((entered, inside, within, deeper))
 
     def _shown(self, path: bytes) -> str:
         return "/".join(part for part in (self._place, decoded(path)) if part) or "."
 
-    def _listed(
-        self, directory: LayerDirectory, path: bytes, known: _Known, below: list[tuple[str, _Known]]
-    ) -> Iterator[ScanRow]:
+    def _listed(self, directory: LayerDirectory, path: bytes, known: _Known, below: list[str]) -> Iterator[ScanRow]:
         """The entries of one directory; ``below`` is filled with those to be entered, the last one first."""
         rows = disk = 0
         try:
@@ -145,12 +148,12 @@ class _Walk(Generic[_Known]):
                     chosen = self.choose(path, name, stat, known)
                     if chosen is None:
                         continue
-                    row = self._entry(directory, path, name, stat, chosen[0])
+                    row = self._entry(directory, path, name, stat, chosen)
                     rows += 1
                     disk += row.disk
                     yield row
                     if row.mode & _TYPE == modes.S_IFDIR:
-                        below.append((name, chosen[1]))
+                        below.append(name)
         except OSError as error:
             self._tally.closed(self._shown(path), error)
         below.reverse()
@@ -250,10 +253,13 @@ class _LayerWalk(_Walk[None]):
         self, top: LayerDirectory, place: str, dialect: Dialect, tally: ScanTally, subject: ScanSubject, crosses: bool
     ) -> None:
         super().__init__(top, place, dialect, tally, crosses)
-        self._chosen = (subject, None)
+        self._subject = subject
 
-    def choose(self, path: bytes, name: str, stat: os.stat_result, known: None) -> tuple[ScanSubject, None]:
-        return self._chosen
+    def choose(self, path: bytes, name: str, stat: os.stat_result, known: None) -> ScanSubject:
+        return self._subject
+
+    def below(self, name: str, known: None) -> None:
+        return None
 
 
 class _RootWalk(_Walk[Place]):
@@ -263,16 +269,15 @@ class _RootWalk(_Walk[Place]):
         super().__init__(tree.directory, tree.directory.path, UNMARKED, tally)
         self._layers = layers
         self._apart = apart
-        self._subjects: dict[Claim, ScanSubject] = {}
+        self._last: tuple[Claim, ScanSubject] | None = None
         self.found: dict[str, ScanSubject] = {}
 
     def subject_of(self, claim: Claim) -> ScanSubject:
-        subject = self._subjects.get(claim)
-        if subject is None:
-            subject = self._subjects[claim] = ScanSubject(claim.category.value, claim.owner[:MOST_CHARACTERS])
-        return subject
+        if self._last is None or self._last[0] is not claim:
+            self._last = claim, ScanSubject(claim.category.value, claim.owner[:MOST_CHARACTERS])
+        return self._last[1]
 
-    def choose(self, path: bytes, name: str, stat: os.stat_result, known: Place) -> tuple[ScanSubject, Place] | None:
+    def choose(self, path: bytes, name: str, stat: os.stat_result, known: Place) -> ScanSubject | None:
         is_folder = modes.S_ISDIR(stat.st_mode)
         place = known
         if not known.whole:
@@ -286,7 +291,10 @@ class _RootWalk(_Walk[Place]):
                 return None
             if inside in self._apart:
                 return None
-        return subject, place
+        return subject
+
+    def below(self, name: str, known: Place) -> Place:
+        return known if known.whole else known.at(name) or _NOBODYS
 
 
 _NOBODYS = Place(Claim("", Category.UNKNOWN, "", "nobody claims it"), whole=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Category(StrEnum):
@@ -37,7 +38,7 @@ class Category(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Claim(Struct, frozen=True, eq=False):
+class Claim(Struct, frozen=True, eq=False, gc=False):
     """One owner's claim. All places that share a claim object are one entry of the ledger.
 
     ``path`` is where it is told, relative to the root; ``reason`` names what makes the claim. Of several claims on one
@@ -56,6 +57,9 @@ class Claim(Struct, frozen=True, eq=False):
     committed: bool = False
 
 
+_NO_NAMES: Mapping[str, Place] = MappingProxyType({})
+
+
 class Place(Struct, frozen=True, eq=False):
     """What is claimed at one path, and below.
 
@@ -66,7 +70,7 @@ class Place(Struct, frozen=True, eq=False):
 
     claim: Claim
     whole: bool = False
-    names: Mapping[str, Place] = field(default_factory=dict)
+    names: Mapping[str, Place] = _NO_NAMES
     rule: Callable[[str], Place | None] | None = None
     crosses: bool = False
     folder: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -32,7 +33,11 @@ class Link(Struct, frozen=True):
     apparent: int
 
 
-class LedgerEntry(Struct, frozen=True):
+NO_LINKS: Mapping[Inode, Link] = MappingProxyType({})
+"""Those of nearly all entries."""
+
+
+class LedgerEntry(Struct, frozen=True, gc=False):
     """One owner's part. ``disk`` is what du counts (blocks of 512 bytes), ``apparent`` the sum of all sizes.
 
     ``disk`` holds each inode once: one that other entries have too is with the first of them, and is told in ``links``

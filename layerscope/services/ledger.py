@@ -41,7 +41,7 @@ def ledger(
         Cancelled: ``cancelled`` said so.
         UnsupportedError: the store is no data root.
     """
-    trees = _trees(session)
+    trees = iter(_trees(session))  # what they know of every record goes with the walk, before the ledger is made
     known = mounts()
 
     def below(tree: ClaimedTree) -> list[Mount]:

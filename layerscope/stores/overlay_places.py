@@ -6,6 +6,7 @@ Source: moby daemon/graphdriver/overlay2, containers/storage drivers/overlay, co
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Protocol
 
 from layerscope.hostfs import Directory
@@ -14,6 +15,7 @@ from layerscope.stores.records.files import Fault, read_line
 
 _SHORT_NAME = re.compile(r"[A-Z2-7]{26}")
 _IN_WORK = re.compile(r"#[0-9a-f]+")
+_BESIDE = {"link", "lower", "committed", "lower-id", "merged"}
 _IN_INDEX = re.compile(r"[0-9a-f]+|#[0-9a-f]+")
 
 
@@ -31,15 +33,16 @@ def overlay_layer(claim: Claim, files: str, strict: bool = True) -> Place:
     """One layer of a driver that lets the kernel merge: its own files, and what overlayfs works in."""
     if claim.category is Category.ORPHAN:
         return Place(claim, whole=True, folder=True)
-    return Place(
-        claim,
-        names={
-            files: Place(claim, whole=True),
-            **{name: Place(claim) for name in ("link", "lower", "committed", "lower-id", "merged")},
-            "work": scratch(claim) if strict else Place(claim, whole=True),
-        },
-        folder=True,
-    )
+    return Place(claim, rule=partial(_in_layer, claim, files, strict), folder=True)
+
+
+def _in_layer(claim: Claim, files: str, strict: bool, name: str) -> Place | None:
+    """What lies beside the files of a layer: made when it is met, since a root has thousands of layers."""
+    if name == files:
+        return Place(claim, whole=True)
+    if name == "work":
+        return scratch(claim) if strict else Place(claim, whole=True)
+    return Place(claim) if name in _BESIDE else None
 
 
 def scratch(claim: Claim) -> Place:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
 
 from layerscope.analysis.ledger.kept import KeptSums
 from layerscope.hostfs.measure import Marks, Sums
 from layerscope.model.claim import Category, Claim
-from layerscope.model.ledger import Inode, Ledger, LedgerClass, LedgerEntry, Link
+from layerscope.model.ledger import NO_LINKS, Inode, Ledger, LedgerClass, LedgerEntry, Link
 from layerscope.model.problem import Problem, Severity
 
 _BLOCK = 512
@@ -19,6 +21,7 @@ class Account(Struct, eq=False):
 
     ``prefix`` stands before the paths of the tree that it is in. ``file_bytes`` and ``symlink_bytes`` are the apparent
     sizes of what is no directory in whole trees, each inode once; ``paid``: the bytes of links in ``disk``.
+    ``links`` is None until there is one: there are as many accounts as layers, and few have any.
     """
 
     claim: Claim
@@ -29,10 +32,12 @@ class Account(Struct, eq=False):
     file_bytes: int = 0
     symlink_bytes: int = 0
     paid: int = 0
-    links: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    links: dict[int, tuple[int, int, int, int]] | None = None
 
     def link(self, key: int, seen: int, nlink: int, disk: int, apparent: int) -> bool:
         """Some names of an inode; whether others of it were known here already."""
+        if self.links is None:
+            self.links = {}
         known = self.links.pop(key, None)
         total = seen + (known[0] if known else 0)
         if total < nlink:
@@ -111,7 +116,7 @@ class Book:
             account = self.accounts[self.unit(claim)]
             account.disk, account.apparent, account.count = disk, apparent, 1
         self._pay()
-        entries = sorted(map(_entry, filter(_counted, self.accounts)), key=lambda entry: (-entry.disk, entry.path))
+        entries = sorted(self._entries(), key=lambda entry: (-entry.disk, entry.path))
         classes: dict[Category, list[int]] = {}
         for entry in entries:
             sums = classes.setdefault(entry.category, [0, 0, 0])
@@ -135,13 +140,22 @@ class Book:
             problems=tuple(self._problems()),
         )
 
+    def _entries(self) -> Iterator[LedgerEntry]:
+        """The entry of each account, which goes as its entry comes."""
+        self._unit.clear()
+        self.accounts.reverse()
+        while self.accounts:
+            account = self.accounts.pop()
+            if account.count or account.disk:
+                yield _entry(account)
+
     def outside(self) -> frozenset[tuple[Inode, int, int]]:
         """The inodes with names that weren't seen: each with the number of those that were, and the link count."""
         seen: dict[Inode, int] = {}
         for account in self.accounts:
-            for key, link in account.links.items():
+            for key, link in _links(account):
                 seen[key] = seen.get(key, 0) + link[0]
-        found = ((key, link[1]) for account in self.accounts for key, link in account.links.items())
+        found = ((key, link[1]) for account in self.accounts for key, link in _links(account))
         return frozenset((key, seen[key], nlink) for key, nlink in found if seen[key] < nlink)
 
     def _join(self) -> None:
@@ -152,7 +166,7 @@ class Book:
             account.count += here.count
             account.file_bytes += here.file_bytes
             account.symlink_bytes += here.symlink_bytes
-            for key, link in here.links.items():
+            for key, link in _links(here):
                 if account.link(key, *link):
                     account.file_bytes -= link[3]
             self.accounts[part] = Account(here.claim)
@@ -161,7 +175,7 @@ class Book:
         """Put each inode that several accounts have into the first of them."""
         paid: set[int] = set()
         for account in sorted(self.accounts, key=lambda one: (one.claim.rank, one.claim.path)):
-            for key, (_seen, _nlink, disk, apparent) in account.links.items():
+            for key, (_seen, _nlink, disk, apparent) in _links(account):
                 if key not in paid:
                     paid.add(key)
                     account.disk += disk
@@ -181,8 +195,8 @@ class Book:
         return found
 
 
-def _counted(account: Account) -> bool:
-    return bool(account.count or account.disk)
+def _links(account: Account) -> Iterable[tuple[int, tuple[int, int, int, int]]]:
+    return () if account.links is None else account.links.items()
 
 
 def _entry(account: Account) -> LedgerEntry:
@@ -200,7 +214,7 @@ def _entry(account: Account) -> LedgerEntry:
         stored=claim.stored_size,
         measured=measured,
         cause=_cause(claim, account),
-        links={key: Link(*link) for key, link in account.links.items()},
+        links={key: Link(*link) for key, link in _links(account)} or NO_LINKS,
     )
 
 

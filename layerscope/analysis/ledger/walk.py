@@ -10,7 +10,7 @@ import errno
 import os
 import stat as modes
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
@@ -27,6 +27,8 @@ _BLOCK = 512
 _FOREIGN_RANK = 1 << 30
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 _SUBVOLUME_INODE = 256
+_LOOKED_AT = 256
+"""Entries of a directory at a time: what stat says of one takes a kilobyte."""
 
 
 def walk(
@@ -132,33 +134,35 @@ class _Walk:
         if self._tree.place.whole:
             self._listed_whole(self._tree.directory, "", self._tree.place)
             return
-        pending = [(self._tree.directory, "", self._tree.place)]
-        while pending:
-            directory, path, place = pending.pop()
-            for name, stat, below, inside in self._entries(directory, path, place):
-                if stat.st_dev != self._device and not self._crosses(below, stat, inside):
-                    continue
-                mount = self._foreign.get(inside)
-                if mount is not None:
-                    below = Place(_foreign_claim(f"{self._prefix}{inside}", mount), whole=True)
-                self._count(below.claim, stat)
-                if not modes.S_ISDIR(stat.st_mode):
-                    continue
-                if below.whole:
-                    self._measure(path, name, inside, below, stat)
-                else:
-                    pending.append((directory.enter(name), inside, below))
+        # A directory is walked as soon as it is met: one place at each depth is known at a time, not one of each layer.
+        frames = [self._entered(self._tree.directory, "", self._tree.place)]
+        while frames:
+            below = next(frames[-1], None)
+            if below is None:
+                frames.pop()
+            else:
+                frames.append(self._entered(*below))
+
+    def _entered(self, directory: Directory, path: str, place: Place) -> Iterator[tuple[Directory, str, Place]]:
+        """Count what is in a directory; gives the directories in it that are to be walked, too."""
+        for name, stat, below, inside in self._entries(directory, path, place):
+            if stat.st_dev != self._device and not self._crosses(below, stat, inside):
+                continue
+            mount = self._foreign.get(inside)
+            if mount is not None:
+                below = Place(_foreign_claim(f"{self._prefix}{inside}", mount), whole=True)
+            self._count(below.claim, stat)
+            if not modes.S_ISDIR(stat.st_mode):
+                continue
+            if below.whole:
+                self._measure(path, name, inside, below, stat)
+            else:
+                yield directory.enter(name), inside, below
 
     def _entries(
         self, directory: Directory, path: str, place: Place
-    ) -> Iterable[tuple[str, os.stat_result, Place, str]]:
-        try:
-            names = [name for name, _kind in directory.scan()]
-            stats = directory.stats(names)
-        except OSError as error:
-            self._closed(path, place.claim, error)
-            return
-        for name, stat in zip(names, stats, strict=True):
+    ) -> Iterator[tuple[str, os.stat_result, Place, str]]:
+        for name, stat in self._looked_at(directory, path, place):
             if stat is None:
                 self._book.vanished += 1
                 continue
@@ -167,6 +171,22 @@ class _Walk:
             if found is None or (found.folder and not modes.S_ISDIR(stat.st_mode)):
                 found = self._nobodys(inside)
             yield name, stat, found, inside
+
+    def _looked_at(self, directory: Directory, path: str, place: Place) -> Iterator[tuple[str, os.stat_result | None]]:
+        """The entries of a directory, in portions."""
+        try:
+            names = [name for name, _kind in directory.scan()]
+        except OSError as error:
+            self._closed(path, place.claim, error)
+            return
+        for first in range(0, len(names), _LOOKED_AT):
+            some = names[first : first + _LOOKED_AT]
+            try:
+                stats = directory.stats(some)
+            except OSError as error:
+                self._closed(path, place.claim, error)
+                return
+            yield from zip(some, stats, strict=True)
 
     def _nobodys(self, path: str) -> Place:
         claim = Claim(f"{self._prefix}{path}", Category.UNKNOWN, "", "no record, database key or mount claims it")

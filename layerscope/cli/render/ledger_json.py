@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.cli.render.document import Streamed
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
 from layerscope.cli.render.json import base64, problem
 from layerscope.model.claim import Category
@@ -24,7 +25,7 @@ def named(path: str) -> Shape:
 
 
 def ledger(value: Ledger) -> Shape:
-    """Ledger."""
+    """Ledger; its entries are made as they are written."""
     return {
         "root": replaced(value.root),
         "total_disk": value.total_disk,
@@ -33,7 +34,7 @@ def ledger(value: Ledger) -> Shape:
         "vanished": value.vanished,
         "shares_extents": value.shares_extents,
         "classes": [_class(one) for one in every_class(value)],
-        "entries": [entry(one) for one in value.entries],
+        "entries": Streamed(lambda: map(entry, value.entries)),
         "problems": [problem(one) for one in value.problems],
     }
 

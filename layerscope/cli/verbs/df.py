@@ -40,8 +40,10 @@ def df(options: Options, verbose: bool, as_docker: bool, prometheus: bool) -> in
         found = counted_ledger(session, options)
         if options.json:
             from layerscope.cli.render import ledger_json
+            from layerscope.cli.render.document import parts
 
-            out.document(ledger_json.ledger(found))
+            for part in parts(ledger_json.ledger(found), out.terminal):
+                out.write(part)
         elif prometheus:
             from layerscope.cli.render.prometheus import gauges
 

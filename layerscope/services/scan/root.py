@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -13,7 +14,8 @@ from layerscope.analysis.scan_rows import ScanTally, root_rows
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
 from layerscope.model.claim import Category
-from layerscope.model.ledger import Ledger
+from layerscope.model.ledger import Ledger, LedgerEntry
+from layerscope.model.problem import Problem
 from layerscope.model.scan import (
     MOST_CHARACTERS,
     ROOT,
@@ -67,12 +69,13 @@ def scan(
     layers = ScannedLayers(session)
     places = layers.places()
     header = _header(session, host, version, counted)
-    sink.begin(header, () if counted is None else _entries(counted))
-    apart = frozenset(one.path for one in counted.entries if one.category is Category.FOREIGN_MOUNT) if counted else ()
+    sink.begin(header, () if counted is None else _entries(counted.entries))
+    apart, problems_told = _kept_of(counted)
+    counted = None  # as many entries as there are layers: nothing of them is needed any more
     subjects: dict[str, ScanSubject] = {}
     roots = _roots(session)
     for tree in roots:
-        rows = root_rows(tree, places, frozenset(apart), tally, subjects)
+        rows = root_rows(tree, places, apart, tally, subjects)
         sink.tree(ScanTree(kind=ROOT, id=tree.directory.path, path=tree.directory.path), _told(tree, rows, tally))
     listed = layers.trees(places)
     for layer in listed:
@@ -82,8 +85,8 @@ def scan(
     end = ScanEnd(len(roots) + len(listed), tally.rows, tally.vanished, tally.unreadable)
     sink.finish(end)
     told = tally.problems()
-    if counted is not None and not tally.unreadable:
-        told.extend(counted.problems)
+    if not tally.unreadable:
+        told.extend(problems_told)
     problems = (*session.problems(), *layers.problems, *told)
     return ScanSummary(header, end, len(listed), tuple(dict.fromkeys(problems)))
 
@@ -108,18 +111,35 @@ def _header(session: Session, host: str, version: str, counted: Ledger | None) -
     )
 
 
-def _entries(counted: Ledger) -> Sequence[ScanEntry]:
-    """The ledger in a scan's order; entries of one owner, class and path are one."""
-    found: dict[tuple[bytes, ...], ScanEntry] = {}
-    for one in counted.entries:
-        subject = ScanSubject(one.category.value, one.owner[:MOST_CHARACTERS])
-        entry = ScanEntry(subject, one.path[:MOST_CHARACTERS], one.disk, one.apparent, one.count, one.reason)
-        known = found.get(entry_key(entry))
-        if known is not None:
-            disk, apparent = entry.disk + known.disk, entry.apparent + known.apparent
-            entry = replace(entry, disk=disk, apparent=apparent, count=entry.count + known.count)
-        found[entry_key(entry)] = entry
-    return [found[key] for key in sorted(found)]
+def _kept_of(counted: Ledger | None) -> tuple[frozenset[str], tuple[Problem, ...]]:
+    """Of a ledger the paths that aren't entered, and its problems."""
+    if counted is None:
+        return frozenset(), ()
+    apart = frozenset(one.path for one in counted.entries if one.category is Category.FOREIGN_MOUNT)
+    return apart, counted.problems
+
+
+def _entries(listed: Sequence[LedgerEntry]) -> Iterator[ScanEntry]:
+    """The ledger in a scan's order, made as it is written; entries of one owner, class and path are one."""
+    # Texts of ASCII have the order of their bytes, and needn't be encoded to be sorted.
+    plain = all(one.path.isascii() and one.owner.isascii() for one in listed)
+    order = _order if plain else lambda one: entry_key(_entry(one))
+    for _, same in groupby(sorted(listed, key=order), key=order):
+        entry, *others = map(_entry, same)
+        for more in others:
+            disk, apparent = entry.disk + more.disk, entry.apparent + more.apparent
+            entry = replace(more, disk=disk, apparent=apparent, count=entry.count + more.count)
+        yield entry
+
+
+def _entry(one: LedgerEntry) -> ScanEntry:
+    subject = ScanSubject(one.category.value, one.owner[:MOST_CHARACTERS])
+    return ScanEntry(subject, one.path[:MOST_CHARACTERS], one.disk, one.apparent, one.count, one.reason)
+
+
+def _order(one: LedgerEntry) -> tuple[str, ...]:
+    entry = _entry(one)
+    return entry.subject.kind, entry.subject.owner, entry.subject.category, entry.path
 
 
 def _roots(session: Session) -> list[ClaimedTree]:

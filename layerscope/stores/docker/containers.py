@@ -165,7 +165,7 @@ def read_containers(root: Directory, around: Joining) -> tuple[tuple[Container, 
     for name, kind in entries:
         if kind == "d" and is_hex64(name):
             directory = folder.enter(name)
-            container = _read_container(directory, ContainerID(name), around, problems)
+            container = read_container(directory, ContainerID(name), around, problems)
             directory.close()
             if container is not None and not (container.problems and is_gone(folder, name)):
                 found.append(container)
@@ -191,7 +191,7 @@ def _with_name_clashes(containers: Iterable[Container]) -> list[Container]:
     return found
 
 
-def _read_container(
+def read_container(
     directory: Directory, container: ContainerID, around: Joining, strays: list[Problem]
 ) -> Container | None:
     """None for a container of another driver; one whose writable layer is here nevertheless is told in ``strays``."""
@@ -227,7 +227,7 @@ def _read_container(
         what = f"has the image {shown(config.image)}, expected sha256:<64 digits>"
         problems.append(Problem(path, what, severity=Severity.WARNING))
     layers = around.layers_of(container, config, problems)
-    word = _state_word(state) if config.state else UNKNOWN
+    word = state_word(state) if config.state else UNKNOWN
     if word in ("dead", "removing"):
         what = "is being removed" if around.is_held() else "was being removed, which didn't end"
         problems.append(Problem(path, what, "parts of it may be gone", severity=Severity.WARNING))
@@ -318,7 +318,7 @@ def _join_layers(
     return chain
 
 
-def _state_word(state: State) -> str:
+def state_word(state: State) -> str:
     """docker's word for a state (moby container/state.go ``StateString``)."""
     if state.running:
         return "paused" if state.paused else "restarting" if state.restarting else "running"

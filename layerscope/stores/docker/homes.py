@@ -58,7 +58,7 @@ def _overlay(own: Claim, directory: Directory, claims: CacheClaims) -> Place:
         place = overlay_layer(claim, "upper")
         if place.whole:
             return place
-        return Place(claim, names={**place.names, "root": Place(claim, whole=True)}, folder=True)
+        return Place(claim, names={"root": Place(claim, whole=True)}, rule=place.rule, folder=True)
 
     return Place(own, names={"backingFsBlockDev": Place(own)}, rule=layer)
 

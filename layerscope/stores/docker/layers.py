@@ -58,7 +58,7 @@ def read_layers(layerdb: Directory, path: str, facts: Facts) -> LayerRecords:
         if is_hex64(name) and kind == "d":
             chain = ChainID(f"sha256:{name}")
             directory = folder.enter(name)
-            layer = _read_layer(directory, chain, place, facts.get(chain))
+            layer = read_layer(directory, chain, place, facts.get(chain))
             directory.close()
             if not (layer.problems and is_gone(folder, name)):
                 layers[chain] = layer
@@ -82,7 +82,8 @@ def _unfinished(layerdb: Directory, path: str) -> list[Problem]:
     return [Problem(f"{path}/tmp/{name}", what, severity=Severity.NOTE) for name, _kind in entries]
 
 
-def _read_layer(directory: Directory, chain: ChainID, path: str, fact: tuple[ChainID | None, DiffID] | None) -> Layer:
+def read_layer(directory: Directory, chain: ChainID, path: str, fact: tuple[ChainID | None, DiffID] | None) -> Layer:
+    """The layer in ``directory``, whose path below the root is ``path``; ``fact``: what an image says of it."""
     texts = {name: read_line(directory, name) for name in ("diff", "parent", "cache-id", "size")}
     problems: list[Problem] = []
     diff = parent = cache = size = None

@@ -49,7 +49,7 @@ def read_mounts(layerdb: Directory, path: str) -> tuple[dict[str, MountRecord], 
         place = f"{path}/mounts/{name}"
         if kind == "d":
             directory = folder.enter(name)
-            record = _read_mount(directory, name, place)
+            record = read_mount(directory, name, place)
             directory.close()
             if not (record.problems and is_gone(folder, name)):
                 records[name] = record
@@ -58,7 +58,8 @@ def read_mounts(layerdb: Directory, path: str) -> tuple[dict[str, MountRecord], 
     return records, tuple(problems)
 
 
-def _read_mount(directory: Directory, name: str, path: str) -> MountRecord:
+def read_mount(directory: Directory, name: str, path: str) -> MountRecord:
+    """The record in ``directory``, whose path below the root is ``path``."""
     problems: list[Problem] = []
     mount = _read_id(directory, "mount-id", path, problems)
     init = _read_id(directory, "init-id", path, problems)

@@ -110,4 +110,4 @@ def _layerdb(path: str) -> Place:
 
 
 def _files(claim: Claim, names: tuple[str, ...]) -> dict[str, Place]:
-    return {name: Place(claim) for name in names}
+    return dict.fromkeys(names, Place(claim))

@@ -98,7 +98,12 @@ class ExploreScreen(ExploreEditing):
             return
         stack = first.stack
         self.stack, self._key = stack, stack.key
-        self.query_one(EntitiesPane).take(self.session, first.records, stack.key)
+        pane = self.query_one(EntitiesPane)
+        if first.records is None:
+            self.query_one(HeaderBar).line = RootLine(self._shown_path or str(self.session.path), self.session.driver)
+            pane.glimpse(self.session, first.rows)
+        else:
+            pane.take(self.session, first.records, stack.key)
         self.query_one(StackPane).show(self.session, stack, stack.height)
         shown = Shown(stack, stack.height, False)
         self.query_one(TreePane).show(shown, (first.source, first.opened))

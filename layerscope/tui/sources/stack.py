@@ -9,6 +9,7 @@ from layerscope.model.level import Level
 from layerscope.model.subject import Subject
 from layerscope.overlay import MergedView
 from layerscope.services import Session
+from layerscope.services.glance import whole
 from layerscope.tui.sources.entities import subject_key
 from layerscope.tui.sources.file_row import surroundings
 from layerscope.tui.sources.files import FileSource
@@ -61,5 +62,6 @@ class Shown(Struct, frozen=True):
 
 
 def stack_of(session: Session, subject: Subject) -> Stack:
-    """The levels of a subject. Raises LayerscopeError."""
+    """The levels of a subject; of one that was glimpsed only, once the records are read. Raises LayerscopeError."""
+    subject = whole(session, subject)
     return Stack(subject, session.levels(subject), session.view(subject))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 from textual import on, work
@@ -52,15 +53,23 @@ class EntitiesPane(Pane):
         """The list."""
         return self.query_one(EntityList)
 
+    def glimpse(self, session: Session, rows: Sequence[EntityRow]) -> None:
+        """List what was glimpsed, then what the records tell, with the cursor where it is by then."""
+        self.entities.show(list(rows), rows[first_subject(rows)].key)
+        self.show(session, None)
+
     @work(exclusive=True, group="records")
-    async def show(self, session: Session, key: str) -> None:
-        """List what the records tell, with the cursor on the subject of that key, else on the first."""
+    async def show(self, session: Session, key: str | None) -> None:
+        """List what the records tell, the cursor on the subject of that key (None: where it is), else on the first."""
         try:
             records = await asyncio.to_thread(read_records, session)
         except (LayerscopeError, OSError) as error:
             self.state = Failure(why_not("read the records", error))
             self.post_message(self.RecordsUnread())
             return
+        if key is None:
+            entities = self.entities
+            key = entities.rows[entities.cursor].key if entities.rows else ""
         self.take(session, records, key)
 
     def take(self, session: Session, records: Records, key: str) -> None:
