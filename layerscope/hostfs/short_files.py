@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from layerscope.hostfs.directory import Directory
-from layerscope.hostfs.xattr import ABSENT
+from layerscope.hostfs.xattr import keys_of, value_of
 
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -25,12 +25,13 @@ class Look(NamedTuple):
     """One entry: its ``lstat``; of a short regular file with one name also the bytes, and one extended attribute.
 
     ``content`` is None for every other entry, and the error of the system call where the file can't be read. If the
-    file grows or shrinks meanwhile, it is longer or shorter than ``stat`` says.
+    file grows or shrinks meanwhile, it is longer or shorter than ``stat`` says. ``keys``: of all its attributes.
     """
 
     stat: os.stat_result
     content: bytes | OSError | None = None
     xattr: bytes | None = None
+    keys: tuple[str, ...] = ()
 
 
 def look(directory: Directory, names: Iterable[str], longest: int, key: str) -> list[Look | None]:
@@ -63,19 +64,20 @@ def look(directory: Directory, names: Iterable[str], longest: int, key: str) -> 
                 size = stat.st_size
                 content: bytes | OSError | None = None
                 value = None
+                keys: tuple[str, ...] = ()
                 if stat.st_nlink == 1 and 0 < size <= longest and modes.S_ISREG(stat.st_mode):
                     try:
-                        content, value = _read(f"/proc/self/fd/{looked_at}", size, key)
+                        content, value, keys = _read(f"/proc/self/fd/{looked_at}", size, key)
                     except OSError as error:
                         content = error
             finally:
                 os.close(looked_at)
-            found.append(Look(stat if owners is None else owners.inside(stat), content, value))
+            found.append(Look(stat if owners is None else owners.inside(stat), content, value, keys))
     return found
 
 
-def _read(path: str, size: int, key: str) -> tuple[bytes, bytes | None]:
-    """At least ``size`` bytes, or all, of a regular file; one more if it is longer. And its attribute ``key``."""
+def _read(path: str, size: int, key: str) -> tuple[bytes, bytes | None, tuple[str, ...]]:
+    """At least ``size`` bytes, or all, of a regular file; one more if it is longer. Its attribute ``key``; all keys."""
     try:
         fd = os.open(path, _READ | _NOATIME)
     except PermissionError:
@@ -84,16 +86,8 @@ def _read(path: str, size: int, key: str) -> tuple[bytes, bytes | None]:
         data = os.read(fd, size + 1)
         while len(data) < size and (more := os.read(fd, size + 1 - len(data))):
             data += more
-        return data, _xattr(fd, key)
+        keys = tuple(keys_of(fd))
+        # Hardly a file has one, and to be told so by an error takes longer.
+        return data, value_of(fd, key) if key in keys else None, keys
     finally:
         os.close(fd)
-
-
-def _xattr(fd: int, key: str) -> bytes | None:
-    try:
-        # Hardly a file has one, and to be told so by an error takes longer.
-        return os.getxattr(fd, key) if key in os.listxattr(fd) else None
-    except OSError as error:
-        if error.errno not in ABSENT:
-            raise
-        return None

@@ -369,22 +369,24 @@ class Session:
         return waste_of(self, subject)
 
     # ------------------------------------------------------------------ bytes out of it
-    def export(self, subject: Subject, out: BinaryIO) -> list[Problem]:
+    def export(self, subject: Subject, out: BinaryIO, passed: Callable[[], object] = lambda: None) -> list[Problem]:
         """Write the view as a tar, as ``docker export`` does; what can't be read is told and left out."""
         from layerscope.services.export.view import export_tar
 
-        problems = export_tar(self.view(subject), out)
+        problems = export_tar(self.view(subject), out, passed)
         self._note(problems)
         return problems
 
-    def extract(self, subject: Subject, path: str, destination: Path) -> list[Problem]:
-        """Copy what is at a path to the analyst's own disk, outside of the root."""
+    def extract(
+        self, subject: Subject, path: str, destination: Path, passed: Callable[[], object] = lambda: None
+    ) -> list[Problem]:
+        """Copy what is at a path to the analyst's own disk, outside of the root; ``passed`` is called per entry."""
         from layerscope.services.export.extract import extract
 
         if any(destination.resolve().is_relative_to(path.resolve()) for path in self.paths):
             raise UsageError(f"{destination} is below the root that is being read: nothing is ever written there")
         with told(f"cannot extract {path} of {subject.name}"):
-            problems = extract(self.view(subject), path, destination)
+            problems = extract(self.view(subject), path, destination, passed)
         self._note(problems)
         return problems
 

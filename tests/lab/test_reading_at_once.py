@@ -27,7 +27,8 @@ def test_bytes_and_attribute(tmp_path: Path, size: int, value: bytes | None) -> 
     (tmp_path / "file").write_bytes(content)
     if value is not None:
         os.setxattr(tmp_path / "file", KEY, value)
-    assert seen(tmp_path, "file") == [Look(os.lstat(tmp_path / "file"), content, value)]
+    keys = () if value is None else (KEY,)
+    assert seen(tmp_path, "file") == [Look(os.lstat(tmp_path / "file"), content, value, keys)]
 
 
 def test_what_is_not_a_short_file_with_one_name_is_only_looked_at(tmp_path: Path) -> None:

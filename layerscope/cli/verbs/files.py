@@ -12,6 +12,7 @@ import click
 
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import Output
+from layerscope.cli.progress import Progress
 from layerscope.cli.reference import RefType, find_subject, path_of
 from layerscope.cli.render import json
 from layerscope.cli.render.marks import colored, mark
@@ -109,7 +110,8 @@ def extract(options: Options, ref: str, destination: Path) -> int:
     with options.session() as session:
         subject = find_subject(session, ref, path="needed")
         _refuse_below_root(destination, session)
-        told = session.extract(subject, path_of(subject), destination)
+        with Progress("extracting") as progress:
+            told = session.extract(subject, path_of(subject), destination, progress.passed)
         notes = [problem for problem in told if problem.severity is Severity.NOTE]
         if notes:
             tell(line(notes[0]) + (f"; and {len(notes) - 1} more like it" if len(notes) > 1 else ""))
@@ -128,12 +130,13 @@ def export(options: Options, ref: str, output: str | None) -> int:
     with options.session() as session:
         subject = find_subject(session, ref)
         if output is None or output == "-":
-            told = session.export(subject, sink(out.write))
+            with Progress("exporting") as progress:
+                told = session.export(subject, sink(out.write), progress.passed)
         else:
             target = Path(output)
             _refuse_below_root(target, session)
-            with written_aside(target) as file:
-                told = session.export(subject, file)
+            with Progress("exporting") as progress, written_aside(target) as file:
+                told = session.export(subject, file, progress.passed)
         return exit_code([*told, *session.problems()])
 
 
