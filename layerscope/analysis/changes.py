@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from heapq import heappop, heappush
 
 from layerscope.analysis.change_rules import DOCKER, EXACT, STORAGE, Copy, Rule, content_differs
 from layerscope.model.change import Change, ChangeKind, Reason
+from layerscope.model.problem import Severity
 from layerscope.overlay.compared import unchanged
 from layerscope.overlay.merged import Found, MergedDirectory
-from layerscope.overlay.pairs import stats_of_parts, unshared
+from layerscope.overlay.pairs import child_where_allowed, looked_up, stats_of_parts, unshared
 from layerscope.overlay.snapshot import LevelFinder, SnapshotView
 from layerscope.overlay.view import MergedView
 
@@ -65,10 +66,10 @@ def stream_exact_changes(
     return _Comparison(old, new, EXACT, detail=True).run(cancelled)
 
 
-def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> int:
+def docker_change_bytes(old: MergedView, new: MergedView, cancelled: Callable[[], bool] = lambda: False) -> int | None:
     """The size of what :func:`docker_changes` lists as added or changed: files in full, each inode once.
 
-    When ``cancelled`` says so the comparison ends, and its result means nothing.
+    None if a directory could not be read. When ``cancelled`` says so the comparison ends, and its result means nothing.
     """
     return _ChangedBytes(old, new).sum(cancelled)
 
@@ -112,7 +113,9 @@ class _Comparison:
             names.update(new.view.listing_of(part))
         if not names:
             return
-        befores, afters = old.lookup_all(names), new.lookup_all(names)
+        (befores, unsure), (afters, unknown) = looked_up(old, names), looked_up(new, names)
+        if unsure or unknown:
+            befores, afters = _without(befores, unsure | unknown), _without(afters, unsure | unknown)
         both: list[tuple[str, Found, Found]] = []
         for name, after in afters.items():
             before = befores.get(name)
@@ -132,8 +135,8 @@ class _Comparison:
             self._compare_pairs(old, new, both)
 
     def _compare_pairs(self, old: MergedDirectory, new: MergedDirectory, both: list[tuple[str, Found, Found]]) -> None:
-        old_stats = stats_of_parts([(name, before.part) for name, before, _ in both])
-        new_stats = stats_of_parts([(name, after.part) for name, _, after in both])
+        old_stats = stats_of_parts([(name, before.part) for name, before, _ in both], old.view.note_unread)
+        new_stats = stats_of_parts([(name, after.part) for name, _, after in both], new.view.note_unread)
         for (name, before, after), old_stat, new_stat in zip(both, old_stats, new_stats, strict=True):
             if old_stat is None or new_stat is None:
                 continue
@@ -157,10 +160,10 @@ class _Comparison:
 
     def _go_on(self, old: MergedDirectory, new: MergedDirectory, name: str, before: Found) -> None:
         """Into a directory that the new view has: its pairs, or all it holds if the old view has none there."""
-        child = _child(new, name)
+        child = child_where_allowed(new, name)
         if child is None:
             return
-        below = _child(old, name) if before.kind == "d" else None
+        below = child_where_allowed(old, name) if before.kind == "d" else None
         if below is None:
             self._added[child.path] = child
         else:
@@ -198,7 +201,7 @@ class _Comparison:
             size = stat.st_size
         path = directory.path_of(name)
         if found.kind == "d":
-            child = _child(directory, name)
+            child = child_where_allowed(directory, name)
             if child is not None:
                 self._added[path] = child
         return Change(path, _ADDED, _NEW, size, None, found.part.level, None)
@@ -283,13 +286,14 @@ class _ChangedBytes(_Comparison):
         self._total = 0
         self._seen: set[int] = set()
 
-    def sum(self, cancelled: Callable[[], bool]) -> int:
+    def sum(self, cancelled: Callable[[], bool]) -> int | None:
         self._compare_all(cancelled)
         while self._added and not cancelled():
             _, directory = self._added.popitem()
             for _ in self._members(directory):
                 pass
-        return self._total
+        unread = any(one.severity is Severity.WARNING for view in self._views for one in view.problems)
+        return None if unread else self._total
 
     def _changed(self, old: Copy, new: Copy) -> None:
         self._add(new.stat)
@@ -303,7 +307,7 @@ class _ChangedBytes(_Comparison):
         stat = found.part.directory.stats((name,))[0]
         if stat is not None:
             self._add(stat)
-        child = _child(directory, name) if found.kind == "d" else None
+        child = child_where_allowed(directory, name) if found.kind == "d" else None
         if child is not None:
             self._added[child.path] = child
         return None
@@ -330,9 +334,5 @@ def _by_name(entry: tuple[str, object, object]) -> bytes:
     return os.fsencode(entry[0])
 
 
-def _child(directory: MergedDirectory, name: str) -> MergedDirectory | None:
-    """The child directory, None if it vanished or the kernel refuses its redirect."""
-    try:
-        return directory.child(name)
-    except OSError:
-        return None
+def _without(found: dict[str, Found], names: Set[str]) -> dict[str, Found]:
+    return {name: one for name, one in found.items() if name not in names}

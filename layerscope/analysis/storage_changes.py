@@ -44,7 +44,9 @@ def storage_changes(view: MergedView, left_out: Collection[str], detail: bool = 
     """
     top = view.levels[-1]
     if top.kind is LayerKind.SNAPSHOT or top.dialect.names:
-        found = tree_changes(view.cut(top.number - 1), view, detail)
+        below = view.cut(top.number - 1)
+        below.report_to(view)
+        found = tree_changes(below, view, detail)
     else:
         found = upper_changes(view, detail, _StorageWalk)
     return [change for change in found if change.path not in left_out]

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from layerscope.analysis.changes import served, sort_paths
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, is_whiteout_device
@@ -55,19 +56,24 @@ def upper_changes(view: MergedView, detail: bool = True, walk_as: type[UpperWalk
     return [changes[path] for path in sort_paths(changes)]
 
 
+class _Unknown(Exception):
+    """This user may not look whether a layer below has a path."""
+
+
 class UpperWalk:
     """One walk through the topmost layer, as the engine does it: a directory's names in the order of their bytes."""
 
     def __init__(self, view: MergedView) -> None:
         upper = view.levels[-1]
         self.found: dict[str, tuple[ChangeKind, Reason]] = {}
+        self._view = view
         self._upper = upper
         self._lowers: Sequence[ViewLevel] = view.levels[-2::-1]
         self._below = view.cut(upper.number - 1)
         self._listed: set[str] = set()
 
     def run(self) -> None:
-        """Fill ``found``: path to kind and reason."""
+        """Fill ``found``: path to kind and reason. What can't be told for lack of privilege is the view's problem."""
         pending = [self._steps(self._upper.top, "")]
         while pending:
             step = next(pending[-1], None)
@@ -75,18 +81,22 @@ class UpperWalk:
                 pending.pop()
                 continue
             directory, name, path, stat = step
-            self._entry(directory, name, path, stat)
+            with suppress(_Unknown):
+                self._entry(directory, name, path, stat)
             if modes.S_ISDIR(stat.st_mode):
                 pending.append(self._steps(directory.enter(name), path))
 
     def _steps(self, directory: LayerDirectory, path: str) -> Iterator[tuple[LayerDirectory, str, str, os.stat_result]]:
         try:
             names = sorted((name for name, _ in directory.scan()), key=os.fsencode)
-        except OSError:
+            stats = directory.stats(names)
+        except OSError as error:
+            self._view.note_unread_at(self._upper.number, path, error)
             return
-        if self._upper.dialect.names:
-            names = [name for name in names if not name.startswith(_BOOKKEEPING) or (path and name == NAME_OPAQUE)]
-        for name, stat in zip(names, directory.stats(names), strict=True):
+        bookkeeping = self._upper.dialect.names
+        for name, stat in zip(names, stats, strict=True):
+            if bookkeeping and name.startswith(_BOOKKEEPING) and not (path and name == NAME_OPAQUE):
+                continue
             if stat is not None:
                 yield directory, name, f"{path}/{name}" if path else name, stat
 
@@ -160,7 +170,8 @@ class UpperWalk:
                     links += 1
                     target = trail[-1].readlink(name)
                     if target.startswith("/"):
-                        return self._stat_in_view("/".join([target, *reversed(pending)]))
+                        target = "/".join([target, *reversed(pending)])
+                        return self._stat_in_view(target.lstrip("/"))
                     if links > _MAX_LINKS:
                         return None
                     pending.extend(part for part in reversed(target.split("/")) if part not in ("", "."))
@@ -168,9 +179,17 @@ class UpperWalk:
                     trail.append(trail[-1].enter(name))
                 elif pending:
                     return None
+        except PermissionError as error:
+            raise self._unknown(top, path, error) from None
         except OSError:
             return None
         return stat
+
+    def _unknown(self, top: LayerDirectory, path: str, error: PermissionError) -> _Unknown:
+        """Tell that a lower layer's directory of a path may not be searched."""
+        level = next(lower.number for lower in self._lowers if lower.top is top)
+        self._view.note_unread_at(level, path.rpartition("/")[0], error)
+        return _Unknown()
 
     def _stat_in_view(self, path: str) -> os.stat_result | None:
         try:
@@ -179,6 +198,8 @@ class UpperWalk:
                 return place.directory.stat()
             found = place.directory.lookup(place.name)
             return None if found is None else found.part.directory.stat(place.name)
+        except PermissionError as error:
+            raise self._unknown(self._lowers[0].top, path, error) from None
         except OSError:
             return None
 

@@ -29,8 +29,12 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the line away for good: what goes on to be counted while the answer is written isn't told."""
         self.clear()
-        self._shown = False  # what goes on to be counted while the answer is written isn't told
+        self._shown = False
 
     def clear(self) -> None:
         """Take the line away, before something else is written."""

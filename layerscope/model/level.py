@@ -28,11 +28,19 @@ class LayerKind(StrEnum):
     SNAPSHOT = "snapshot"
 
 
+class Absence(Struct, frozen=True):
+    """Why a level has no files here: ``what`` continues a sentence that begins with it; ``hint``: what helps."""
+
+    what: str
+    hint: str = ""
+
+
 class Level(Struct, frozen=True):
     """One level of a stack.
 
     ``path`` is where its files lie, relative to the root (None if unknown); ``size`` its recorded bytes (None if not
     recorded: init and writable layers have no record). ``created_by`` is the history command ("" if none).
+    ``absence``: why it has no cache ID, where that is known.
     """
 
     number: int
@@ -43,6 +51,7 @@ class Level(Struct, frozen=True):
     path: str | None = None
     size: int | None = None
     created_by: str = ""
+    absence: Absence | None = None
 
 
 class LevelCounts(Struct, frozen=True):

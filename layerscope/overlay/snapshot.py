@@ -51,6 +51,12 @@ class SnapshotView(MergedView):
         self.root_parts = tuple(parts_and_covered(self, roots)[0])
         self._roots = roots
 
+    def report_to(self, other: MergedView) -> None:
+        """Collect problems where another view does, those of all trees included."""
+        super().report_to(other)
+        for tree in self._trees:
+            tree.report_to(self)
+
     @property
     def tree(self) -> MergedView:
         """The file system of the top level, its parts as they are stored."""

@@ -149,9 +149,13 @@ class MergedView:
 
     def note_unread(self, part: Part, error: OSError) -> None:
         """Tell that what a part holds can't be read; one that went while we looked is not told of."""
+        self.note_unread_at(part.level, part.path, error)
+
+    def note_unread_at(self, level: int, path: str, error: OSError) -> None:
+        """As :meth:`note_unread`, of the directory at a path of a level's own tree."""
         if not isinstance(error, FileNotFoundError):
-            what = f"level {part.level}: cannot read this directory: {os.strerror(error.errno or 0)}"
-            self._tell(Problem(part.path, what, "its entries of that level are not shown", severity=Severity.WARNING))
+            what = f"level {level}: cannot read this directory: {os.strerror(error.errno or 0)}"
+            self._tell(Problem(path, what, "its entries of that level are not shown", severity=Severity.WARNING))
 
     def note_foreign_mark(self, part: Part) -> None:
         """Tell of an opaque mark of the prefix that doesn't count here: any process in a container may have set it."""

@@ -156,6 +156,7 @@ class Contents:
         by_names: list[tuple[Level, TarSplitTree]] = []
         for level in levels:
             opened = self._open(level, found)
+            absence = level.absence if level.cache_id is None else None
             if isinstance(opened, ViewLevel):
                 found.append(opened)
                 continue
@@ -167,7 +168,8 @@ class Contents:
             if isinstance(self.driver, Elsewhere):
                 continue  # told once for all levels
             effect = "its files are not shown" if tree is None else "its files are shown by name, not their bytes"
-            problems.append(Problem(level.path or "", f"level {level.number}: {opened}", effect))
+            hint = absence.hint if absence else ""
+            problems.append(Problem(level.path or "", f"level {level.number}: {opened}", effect, hint))
         view = merged_view(found)
         for level, tree in by_names:
             tree.tell = partial(_note_damage, view.problems, level)
@@ -179,7 +181,7 @@ class Contents:
 
         driver, cache_id = self.driver, level.cache_id
         if driver is None or cache_id is None:
-            return "where its files lie is not known"
+            return level.absence.what if level.absence else "where its files lie is not known"
         try:
             top = driver.open_layer(cache_id)
         except OSError as error:
@@ -241,7 +243,9 @@ class Contents:
             return storage_changes(view, self.store.left_out_of_changes, detail)
         from layerscope.analysis.changes import docker_changes
 
-        return docker_changes(view.cut(view.levels[-1].number - 1), view, detail)
+        below = view.cut(view.levels[-1].number - 1)
+        below.report_to(view)
+        return docker_changes(below, view, detail)
 
     # ------------------------------------------------------------------ marks
     def lost_marks(self, levels: tuple[Level, ...]) -> list[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from layerscope.analysis.doctor.checks import CHECKS
+from layerscope.analysis.doctor.checks import CHECKS, records_of_strange_kinds
 from layerscope.analysis.doctor.evidence import Evidence
 from layerscope.analysis.doctor.kinds import strange_kinds
 from layerscope.analysis.doctor.told import rule_for
@@ -23,6 +23,7 @@ from layerscope.model.verdict import Verdict
 from layerscope.services.session import Session
 from layerscope.services.verify.layers import verify
 from layerscope.stores.base import SharesStorage
+from layerscope.stores.claims import Claims
 from layerscope.stores.docker.cache_claims import claims_now
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.records.files import Fault, list_directory
@@ -62,6 +63,8 @@ def examine(
                 )
     else:
         found += [_explained(Problem(one.path, one.what)) for verdict in verdicts for one in verdict.findings]
+        if isinstance(session.store, Claims):
+            found += _of_strange_kinds(session.store, {diagnosis.path for diagnosis in found})
         if isinstance(session.store, SharesStorage):
             found += [_explained(problem) for problem in _unverifiable(session, verdicts)]
     unique = dict.fromkeys(found)
@@ -80,6 +83,24 @@ def _explained(problem: Problem) -> Diagnosis:
     return Diagnosis(
         rule.rule, problem.path, problem.what, rule.outcome, docker, rule.readable, repair, problem.severity
     )
+
+
+def _strange(store: Claims) -> Iterator[tuple[str, str]]:
+    """The path of each record that is of another kind than a file, and what it is."""
+    for tree in store.claimed_trees():
+        top = f"{tree.directory.path}/" if tree.directory.path else ""
+        for path, what in strange_kinds(tree.directory, tree.place):
+            yield f"{top}{path}", what
+
+
+def _of_strange_kinds(store: Claims, known: set[str]) -> Iterator[Diagnosis]:
+    """What :func:`_strange` finds where no check of docker's is made; ``known`` are the paths that are told already."""
+    check = next(check for check in CHECKS if check.look is records_of_strange_kinds)
+    repair = check.repair.replace("docker", "the engine")
+    for path, what in _strange(store):
+        if path not in known:
+            told = f"is {what}, expected a file; it was not opened"
+            yield Diagnosis(check.rule, path, told, check.outcome, check.docker, check.readable, repair, check.severity)
 
 
 def _unverifiable(session: Session, verdicts: tuple[Verdict, ...]) -> Iterator[Problem]:
@@ -127,7 +148,7 @@ def _evidence(session: Session, store: DockerStore, levels: list[Level], verdict
         tar_split=store.tar_split,
         lost_marks=_lost_marks(session, levels),
         verdicts=verdicts,
-        strange=tuple(one for tree in store.claimed_trees() for one in strange_kinds(tree.directory, tree.place)),
+        strange=tuple(_strange(store)),
     )
 
 

@@ -254,7 +254,9 @@ class Session:
             raise UsageError(f"{subject.name} has no writable layer: its mount record is missing")
         view = self.view(replace(subject, cut=None))
         if not view.levels or view.levels[-1].number != levels[-1].number:
-            raise UnsupportedError(f"the writable layer of {subject.name} can't be read: what it changed is not known")
+            absence = levels[-1].absence
+            why = f"{absence.what} ({absence.hint})" if absence else "can't be read: what it changed is not known"
+            raise UnsupportedError(f"the writable layer of {subject.name} {why}")
         if not corrected:
             found = self.contents.docker_diff(view, detail)
         else:

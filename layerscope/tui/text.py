@@ -12,9 +12,10 @@ from rich.cells import cell_len, get_character_cell_size
 
 from layerscope.formats.escape import escape
 
-__all__ = ["cell_len", "crop", "escape", "fit"]
+__all__ = ["cell_len", "crop", "crop_image", "escape", "fit", "without_host"]
 
 Keep = Literal["start", "end"]
+_IMPLIED_HOSTS = ("localhost/", "docker.io/library/", "docker.io/")
 
 
 def crop(text: str, width: int, *, ellipsis: str = "…", keep: Keep = "start") -> str:
@@ -45,6 +46,30 @@ def crop(text: str, width: int, *, ellipsis: str = "…", keep: Keep = "start") 
     while tail and get_character_cell_size(tail[0]) == 0:
         tail = tail[1:]
     return ellipsis + tail
+
+
+def without_host(text: str) -> str:
+    """An image's name without the host that podman and docker put before names without one."""
+    return next((text.removeprefix(host) for host in _IMPLIED_HOSTS if text.startswith(host)), text)
+
+
+def crop_image(text: str, width: int, *, ellipsis: str = "…") -> str:
+    """An image's name in ``width`` cells: as much of its end as fits, cut between its parts where that can be.
+
+    The host that podman and docker put before names without one goes first, and nothing tells of it; then come
+    registry and repository. The last part, with the tag, is cut only if it doesn't fit alone.
+    """
+    if cell_len(text) <= width:
+        return text
+    text = without_host(text)
+    if cell_len(text) <= width:
+        return text
+    rest = text
+    while "/" in rest:
+        rest = rest.partition("/")[2]
+        if cell_len(ellipsis) + 1 + cell_len(rest) <= width:
+            return f"{ellipsis}/{rest}"
+    return crop(text, width, ellipsis=ellipsis, keep="end")
 
 
 def fit(

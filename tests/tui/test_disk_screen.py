@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ledger_facts import du
 from one_screen import NO_SETTINGS, press, settled, shown
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -400,3 +401,37 @@ async def test_names_from_the_root_cannot_reach_the_terminal(overlay2_root: Path
             tree.cursor = index
             await pilot.pause()
         assert "\x1b" not in facts(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), SIZE])
+async def test_keys_right_behind_a_panes_number_are_meant_for_it(overlay2_root: Path, size: tuple[int, int]) -> None:
+    """As a terminal sends them that has several at once: no key waits until the one before it has been acted on."""
+    async with disk_of(overlay2_root, size) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, DiskScreen)
+        ledger, things = screen.classes_tree, screen.things
+        for keys, moved, other, pane in (
+            (("2", "down", "down"), things, ledger, 2),
+            (("1", "down", "down"), ledger, things, 1),
+            (("2", "1", "down"), ledger, things, 1),
+            (("down", "2", "down"), things, None, 2),
+        ):
+            before, kept = moved.cursor, other.cursor if other else 0
+            for key in keys:
+                pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+            await settled(pilot)
+            assert moved.cursor > before, keys
+            assert other is None or other.cursor == kept, keys
+            assert screen.here == pane
+            assert moved.has_focus
+
+
+async def test_digits_in_the_filter_are_text(overlay2_root: Path) -> None:
+    async with disk_of(overlay2_root, (80, 24)) as pilot:
+        await press(pilot, "slash")
+        for key in "2l1":
+            await pilot.press(key)
+        await settled(pilot)
+        assert pilot.app.screen.query_one(Input).value == "2l1"
+        assert isinstance(pilot.app.screen, DiskScreen)
+        assert pilot.app.screen.here == 1

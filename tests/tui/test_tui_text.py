@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from layerscope.tui.text import crop, escape, fit
+from layerscope.tui.text import crop, crop_image, escape, fit
 
 # What os.fsdecode can give: any code point but the surrogates that it doesn't use for bytes.
 NAMES = st.text(
@@ -108,3 +108,30 @@ def test_no_room():
     assert crop("abc", 0) == "" == fit("abc", 0) == crop("abc", -3)
     assert crop("abc", 1) == "…"
     assert crop("abc", 2, ellipsis="...") == ".."
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "wanted"),
+    [
+        ("localhost/demo/commit:1", 23, "localhost/demo/commit:1"),
+        ("localhost/demo/commit:1", 22, "demo/commit:1"),
+        ("localhost/demo/commit:1", 13, "demo/commit:1"),
+        ("localhost/demo/commit:1", 12, "…/commit:1"),
+        ("localhost/demo/commit:1", 8, "…ommit:1"),
+        ("docker.io/library/busybox:1.36", 20, "busybox:1.36"),
+        ("docker.io/bitnami/redis:7", 20, "bitnami/redis:7"),
+        ("quay.io/team/group/application:2", 31, "…/team/group/application:2"),
+        ("quay.io/team/group/application:2", 21, "…/group/application:2"),
+        ("host:5000/a/b:tag", 10, "…/a/b:tag"),
+        ("<none>", 4, "…ne>"),
+        ("localhost/", 4, ""),
+        ("日本/日本語:1", 10, "…/日本語:1"),
+        ("日本/日本語:1", 8, "…本語:1"),
+        ("日本/日本語:1", 7, "…本語:1"),
+        ("a/b", 0, ""),
+    ],
+)
+def test_an_images_name_loses_its_beginning_part_by_part(name: str, width: int, wanted: str) -> None:
+    """The host that podman and docker put before a name goes without a sign, the last part and the tag go last."""
+    assert crop_image(name, width) == wanted
+    assert cell_len(crop_image(name, width)) <= max(width, 0)

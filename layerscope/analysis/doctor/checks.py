@@ -15,6 +15,7 @@ from layerscope.formats.tarsplit import FileEntry, read_entries
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.diagnosis import Outcome
+from layerscope.model.file_type import KIND_NAMES
 from layerscope.model.problem import Severity
 
 _LINKED = ("overlay2", "fuse-overlayfs")
@@ -166,7 +167,8 @@ def temporary_files(evidence: Evidence) -> Iterator[Sign]:
 def records_of_strange_kinds(evidence: Evidence) -> Iterator[Sign]:
     """Links, FIFOs, sockets and devices in the place of records."""
     for path, word in evidence.strange:
-        yield Sign(path, f"is {word}, expected a file or a directory; it was not opened")
+        expected = "a file" if word == KIND_NAMES[modes.S_IFDIR] else "a file or a directory"
+        yield Sign(path, f"is {word}, expected {expected}; it was not opened")
 
 
 def tar_records(evidence: Evidence) -> Iterator[Sign]:

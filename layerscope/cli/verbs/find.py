@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import stat as modes
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from layerscope.cli.options import Options, root_options
 from layerscope.cli.output import Output
+from layerscope.cli.progress import Progress
 from layerscope.cli.reference import RefType, find_subject
 from layerscope.cli.render import json
 from layerscope.cli.render.escape import bytes_of, is_utf8, replaced
@@ -21,7 +22,7 @@ from layerscope.model.entry import EntryState
 
 if TYPE_CHECKING:
     from layerscope.model.found import FoundEntry
-    from layerscope.services.find import Search
+    from layerscope.services.find import Search, Select
 
 _LETTERS = {
     "f": "file",
@@ -81,8 +82,9 @@ def find(
         raise UsageError("--deleted and --visible exclude each other")
     out = Output(options.ascii)
     uid, gid = _owner(owner)
+    progress = Progress("searched")
     wanted = Wanted(
-        names_like(pattern, regex, ignore_case),
+        _counted(names_like(pattern, regex, ignore_case), progress),
         types=frozenset(_types(types)),
         sizes=_sizes(sizes),
         states=frozenset(_states(changes)),
@@ -94,14 +96,35 @@ def find(
         deleted=deleted,
         visible=visible,
     )
-    with options.session() as session:
+    with options.session() as session, progress:
         subject = None if ref is None else find_subject(session, ref)
         search = Search(session, subject, wanted, details=options.json)
         if options.json:
-            out.array_of_texts(_texts(search, out.terminal))
+            out.array_of_texts(_unmixed(_texts(search, out.terminal), progress, out))
         else:
-            out.lines(_lines(search.hits(), out))
+            out.lines(_unmixed(_lines(search.hits(), out), progress, out))
         return exit_code([*search.problems, *session.problems()])
+
+
+def _counted(select: Select, progress: Progress) -> Select:
+    """``select``, which tells how many names it was asked about: a search without a hit may take long in silence."""
+    asked = 0
+
+    def counting(folder: str, names: Collection[str]) -> Iterable[str]:
+        nonlocal asked
+        asked += len(names)
+        progress.count(asked, None)
+        return select(folder, names)
+
+    return counting
+
+
+def _unmixed(found: Iterable[str], progress: Progress, out: Output) -> Iterator[str]:
+    """``found``; where it is written to the terminal that shows the progress, the first of it ends that."""
+    for text in found:
+        if out.terminal:
+            progress.end()
+        yield text
 
 
 def _texts(search: Search, terminal: bool) -> Iterator[str]:

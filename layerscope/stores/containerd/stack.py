@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from layerscope.model.digest import ChainID, DiffID, is_digest, is_hex64
-from layerscope.model.level import Level, Role
+from layerscope.model.level import Absence, Level, Role
 from layerscope.stores.containerd.snapshots import Snapshot, Snapshots
 
 _INIT = "-init"
@@ -51,10 +52,17 @@ def top_chain_id(stack: Sequence[Member]) -> ChainID | None:
 
 
 def levels_of(
-    stack: Sequence[Member], diff_ids: Mapping[ChainID, DiffID], commands: Mapping[ChainID, str]
+    stack: Sequence[Member],
+    diff_ids: Mapping[ChainID, DiffID],
+    commands: Mapping[ChainID, str],
+    absence: Absence | None = None,
 ) -> list[Level]:
-    """The levels of a stack without a writable layer, base first, ``path`` unset."""
-    return [_level(number, member, diff_ids, commands) for number, member in enumerate(stack, 1)]
+    """The levels of a stack without a writable layer, base first, ``path`` unset.
+
+    ``absence`` is that of layers without a snapshot.
+    """
+    levels = [_level(number, member, diff_ids, commands) for number, member in enumerate(stack, 1)]
+    return [level if level.cache_id is not None else replace(level, absence=absence) for level in levels]
 
 
 def _level(number: int, member: Member, diff_ids: Mapping[ChainID, DiffID], commands: Mapping[ChainID, str]) -> Level:

@@ -17,7 +17,7 @@ from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, DiffID, ImageID, is_digest
 from layerscope.model.image import Image, Layer
-from layerscope.model.level import Level, Role
+from layerscope.model.level import Absence, Level, Role
 from layerscope.model.problem import Problem
 from layerscope.model.root import Daemon
 from layerscope.model.subject import ImageUsage
@@ -29,7 +29,7 @@ from layerscope.stores.containerd.containers import SnapshotJoining, nameless_co
 from layerscope.stores.containerd.folders import CONTENT
 from layerscope.stores.containerd.halves import Halves
 from layerscope.stores.containerd.images import Around, StoredImage, read_images
-from layerscope.stores.containerd.metadata import Namespace
+from layerscope.stores.containerd.metadata import ContainerRecord, Namespace
 from layerscope.stores.containerd.snapshots import COMMITTED, Snapshots, read_snapshots
 from layerscope.stores.containerd.stack import Member, image_stack, levels_of
 from layerscope.stores.containerd.usage import image_usages
@@ -106,7 +106,10 @@ class ContainerdStore:
         else:
             stack = image_stack(image.image.chain_ids, self.snapshots) if image else ()
         levels = self._levels(stack, image.image if image else None)
-        return (*levels, Level(len(levels) + 1, Role.RW, subject.mount_id))
+        own = Level(len(levels) + 1, Role.RW, subject.mount_id)
+        if subject.mount_id is None:
+            own = replace(own, absence=self._absence(key, self.namespace.containers.get(subject.id)))
+        return (*levels, own)
 
     def records(self, subject: Image | Container) -> dict[str, object]:
         """The engine's own records of an image or container, joined, read anew."""
@@ -283,7 +286,18 @@ class ContainerdStore:
         commands = self._commands
         if image is not None:
             commands = {**commands, **{row.chain_id: row.created_by for row in image.history if row.chain_id}}
-        return levels_of(stack, self._diff_ids, commands)
+        missing = any(member.snapshot is None for member in stack)
+        return levels_of(stack, self._diff_ids, commands, self._absence() if missing else None)
+
+    def _absence(self, key: str | None = None, record: ContainerRecord | None = None) -> Absence:
+        """Why a layer, or the writable layer ``key`` of a container, has no snapshot."""
+        from layerscope.stores.containerd.absence import NOT_FOUND, container_absence, layer_absence
+
+        if self.halves.containerd is None:
+            return NOT_FOUND
+        if key is None:
+            return layer_absence(self.snapshots, self.halves.is_docker)
+        return container_absence(self.snapshots, key, None if self.halves.docker else record)
 
     @cached_property
     def _containers(self) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:

@@ -40,14 +40,18 @@ _LISTED = 8
 # ---------------------------------------------------------------------- the engine
 def shares_blobs(store: ContainerdStore) -> bool:
     """Whether shared sizes count blobs, as docker 29 does. A root that tells nothing is taken for one of 29."""
-    docker = store.halves.docker
-    if docker is None or _is_there(docker.enter("image"), "identity-cache.db"):
+    return store.halves.docker is None or _is_of_29(store.halves.docker, store) is not False
+
+
+def _is_of_29(docker: Directory, store: ContainerdStore) -> bool | None:
+    """By what its daemon wrote; None where that is the same in 28: a root without containers and builds."""
+    if _is_there(docker.enter("image"), "identity-cache.db"):
         return True
     if any(label.startswith(_BUILD_LABEL) for blob in store.namespace.blobs.values() for label in blob.labels):
         return True
     newest = next((container for container in store.containers() if container.created), None)
     settings = newest.config.get("NetworkSettings") if newest is not None else None
-    return not (isinstance(settings, dict) and "Bridge" in settings)
+    return None if newest is None else not (isinstance(settings, dict) and "Bridge" in settings)
 
 
 def _is_there(directory: Directory, name: str) -> bool:
@@ -95,7 +99,8 @@ def facts(store: ContainerdStore) -> StoreFacts:
     halves, found = store.halves, store.halves.containerd
     engine = ""
     if halves.is_docker and halves.docker is not None:
-        engine = "docker 29 or newer" if shares_blobs(store) else "docker 24 to 28"
+        is_of_29 = _is_of_29(halves.docker, store)
+        engine = {True: "docker 29 or newer", False: "docker 24 to 28", None: "docker 24 or newer"}[is_of_29]
     return StoreFacts(
         engine=engine,
         features=tuple(_features(store)),
@@ -116,7 +121,8 @@ def _features(store: ContainerdStore) -> Iterator[str]:
         proof = f"proved by {found.proofs} of this root's records" if found.proofs else "not proved: nothing to compare"
         yield f"containerd root {found.path} ({proof})"
         rule = "29: layers and blobs" if shares_blobs(store) else "28: layers only"
-        yield f"shared sizes are counted as by docker {rule}"
+        unsure = "; which it was isn't told here" if _is_of_29(store.halves.docker, store) is None else ""
+        yield f"shared sizes are counted as by docker {rule}{unsure}"
     for name in found.metadata.namespaces if found is not None else ():
         counts = found.metadata.namespace(name).counts() if found is not None else None
         if counts is not None:

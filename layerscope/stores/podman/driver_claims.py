@@ -30,10 +30,10 @@ from layerscope.stores.overlay_places import scratch, short_names
 from layerscope.stores.podman.big_data import file_name
 from layerscope.stores.podman.containers import ContainerRecord, read_container_list
 from layerscope.stores.podman.images import ImageFields, read_image_list
-from layerscope.stores.podman.layer_claims import ELSEWHERE, OWNER, LayerClaims, is_locked, state_of
-from layerscope.stores.podman.record_list import HasID, Listed, RecordList
+from layerscope.stores.podman.layer_claims import ELSEWHERE, OWNER, LayerClaims, is_locked
+from layerscope.stores.podman.record_list import HasID, Listed, RecordList, state_of
 from layerscope.stores.podman.store import PodmanStore
-from layerscope.stores.records.files import is_gone
+from layerscope.stores.records.files import is_gone, shown
 
 _PROBE = re.compile(
     r"(opaque-bug-check|metacopy-check|volatile-check|check-overlayfs-support|compat|idmap-check|dtype)\w*\d+"
@@ -174,7 +174,8 @@ class _Folders(Generic[_Record]):
         self._records = records
         self._read = read
         self._state: tuple[object, ...] = ()
-        self.recorded_elsewhere = False
+        self.layers: LayerClaims | None = None
+        """Those of the driver, for folders of containers, which may be recorded in the run root."""
 
     def rule(self, place: Callable[[str, Listed[_Record]], Place]) -> Callable[[str], Place | None]:
         """The rule for names beside the lists: of a folder with a record ``place`` tells whose it is."""
@@ -203,12 +204,25 @@ class _Folders(Generic[_Record]):
             category, reason = Category.UNKNOWN, f"{told} can't be read in full, so whether it claims this isn't known"
         elif locked or is_gone(self._folder, name):
             category, reason = Category.TEMPORARY, f"no record claims it, but {self._kind} are written or removed now"
-        elif self.recorded_elsewhere:
-            reason = f"{told} has no record of it, but one is mounted now whose records are elsewhere"
-            category, owner = Category.CONTAINER_RECORD, ELSEWHERE
+        elif self.layers is not None and (elsewhere := _recorded_elsewhere(self.layers, name, told)) is not None:
+            category, owner, reason = elsewhere
         else:
             category, reason = Category.ORPHAN, f"{told} has no record of it"
         return Place(Claim(f"{self._folder.path}/{name}", category, owner, reason), whole=True, folder=True)
+
+
+def _recorded_elsewhere(layers: LayerClaims, name: str, told: str) -> tuple[Category, str, str] | None:
+    """Whose a container's folder is that no list of the root has: of one in the run root, or it can't be told."""
+    transient = layers.transient
+    transient.read()
+    owner = transient.name(name)
+    if owner is not None:
+        return Category.CONTAINER_RECORD, owner, f"the list of containers in the run root {shown(transient.place, 200)}"
+    if layers.mounted:
+        reason = f"{told} has no record of it, but one is mounted now whose records are elsewhere"
+        return Category.CONTAINER_RECORD, ELSEWHERE, reason
+    why = transient.why_unknown(layers.unrecorded())
+    return (Category.UNKNOWN, "", why) if why else None
 
 
 def _image_records(store: PodmanStore) -> Place:
@@ -227,7 +241,7 @@ def _container_records(store: PodmanStore, layers: LayerClaims) -> Place:
     own, names = _list(store, "containers")
     known = {str(one.id): one for one in store.containers()}
     folders = _Folders(store.folder("containers"), store.container_list, read_container_list)
-    folders.recorded_elsewhere = bool(layers.mounted)
+    folders.layers = layers
 
     def container(name: str, record: Listed[ContainerRecord]) -> Place:
         claim = Claim(f"{own.path}/{name}", Category.CONTAINER_RECORD, _name(known.get(name), name), record.path)

@@ -6,12 +6,13 @@
 | … that is a container's own | writable layer |
 | … with the flag ``incomplete`` | temporary: the engine removes it |
 | … that nothing leads to | unused layer |
-| no record, but mounted now | writable layer of a container that is recorded elsewhere: in the run root |
+| no record, but one in the run root, or mounted now | writable layer of a container of a transient store |
+| no record, and nobody can tell what the run root had | unknown, if it may be such a container's |
 | no record | orphan |
 
 Layers are made and removed under the lock ``layers.lock``, and recorded before it is given back. So while nobody holds
 it, a directory without a record is nobody's, however young; while somebody does, it may be in work.
-With ``--transient-store`` podman keeps the records of containers in the run root, which is no part of this one.
+With ``--transient-store`` podman keeps the records of containers in the run root (``run_root``), no part of this one.
 Source: containers/storage layers.go ``create``, ``Delete``; store.go ``DeleteImage``; seen with podman 4.3 and 5.8.
 """
 
@@ -29,8 +30,10 @@ from layerscope.model.claim import Category, Claim
 from layerscope.model.digest import CacheID, is_hex64
 from layerscope.stores.layer_folder import layer_folder
 from layerscope.stores.podman.layers import StoredLayer
+from layerscope.stores.podman.record_list import state_of
+from layerscope.stores.podman.run_root import TransientContainers
 from layerscope.stores.podman.store import PodmanStore
-from layerscope.stores.records.files import Fault, is_gone, list_directory
+from layerscope.stores.records.files import Fault, is_gone, list_directory, shown
 
 OWNER = "containers/storage"
 """Who makes what podman, Buildah and CRI-O share."""
@@ -60,18 +63,6 @@ def is_locked(folder: Directory, name: str) -> bool:
     return any(lock.inode == stat.st_ino for lock in writers)
 
 
-def state_of(folder: Directory, kind: str) -> tuple[object, ...]:
-    """What tells whether a list, or its volatile companion, was written anew: it is renamed into its place."""
-    found: list[object] = []
-    for name in (f"{kind}.json", f"volatile-{kind}.json"):
-        try:
-            stat = folder.stat_or_none(name)
-        except OSError:
-            stat = None
-        found.append(None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
-
-
 class LayerClaims:
     """The claims on the layers of one driver. ``directories`` were listed before the records of ``store`` are read."""
 
@@ -81,6 +72,7 @@ class LayerClaims:
         self._folder = layer_folder(store.driver)
         self._suspects: dict[str, Claim] = {}
         self._again: tuple[tuple[object, ...], dict[str, Claim]] | None = None
+        self.transient = TransientContainers(store)
         self._own = {one.id: one for one in store.stored_layers.by_id.values() if not one.path.startswith("/")}
         self._claims = dict(self._recorded())
 
@@ -181,10 +173,21 @@ class LayerClaims:
         if locked or is_gone(self._store.root.descend(self._folder), name):
             reason = "no record claims it, but layers are being written or removed now"
             return self._made(name, Category.TEMPORARY, OWNER, reason, _OTHER_RANK)
+        self.transient.read()
+        owner = self.transient.of_layer(name)
         if name in self.mounted:
             reason = "no record here names it, but it is mounted now, as the layer of a transient store's container"
-            return self._made(name, Category.CONTAINER_RW, ELSEWHERE, reason, _CONTAINER_RANK)
+            return self._made(name, Category.CONTAINER_RW, owner or ELSEWHERE, reason, _CONTAINER_RANK)
+        if owner is not None:
+            reason = f"the list of containers in the run root {shown(self.transient.place, 200)}"
+            return self._made(name, Category.CONTAINER_RW, owner, reason, _CONTAINER_RANK)
+        if why := self.transient.why_unknown((name,)):
+            return self._made(name, Category.UNKNOWN, "", why, _OTHER_RANK)
         return self._made(name, Category.ORPHAN, "", f"{folder.path}/layers.json has no record of it", _OTHER_RANK)
+
+    def unrecorded(self) -> tuple[str, ...]:
+        """The layers' directories that no record names."""
+        return tuple(sorted(self._directories - self._claims.keys()))
 
     @cached_property
     def mounted(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from layerscope.hostfs.owner_map import OwnerMap, OwnerRange, Ranges, sound_rang
 from layerscope.model.container import Container
 from layerscope.model.digest import CacheID, ChainID, ImageID
 from layerscope.model.image import Image, Layer
-from layerscope.model.level import Level, Role
+from layerscope.model.level import Absence, Level, Role
 from layerscope.model.problem import Problem
 from layerscope.model.root import Daemon
 from layerscope.model.subject import ImageUsage
@@ -33,7 +33,7 @@ from layerscope.stores.podman.libpod import LibpodRecords, read_libpod
 from layerscope.stores.podman.record_list import RecordList
 from layerscope.stores.podman.usage import image_usages
 from layerscope.stores.podman.volumes import read_volumes
-from layerscope.stores.records.files import read_line, unique
+from layerscope.stores.records.files import read_line, shown, unique
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger
@@ -135,7 +135,16 @@ class PodmanStore:
         image = self.stored_image(subject.image_id) if subject.image_id else None
         below = chain[:-1] if chain else image.layers if image else ()
         levels = self._levels(below, image.image if image else None)
-        return (*levels, Level(len(levels) + 1, Role.RW, subject.mount_id))
+        absence = self._absence(subject) if subject.mount_id is None else None
+        return (*levels, Level(len(levels) + 1, Role.RW, subject.mount_id, absence=absence))
+
+    def _absence(self, container: Container) -> Absence | None:
+        """Why a container has no layer."""
+        recorded = self.libpod.containers.get(container.id)
+        if recorded is None or not recorded.typed.rootfs:
+            return None
+        what = f"has no layer: the container was made on the directory {shown(recorded.typed.rootfs, 200)} of its host"
+        return Absence(what, "look at that directory")
 
     def records(self, subject: Image | Container) -> dict[str, object]:
         """The engine's own records of an image or container, joined, read anew."""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from textual import on
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widget import Widget
+from textual.widgets import Input
 
 from layerscope.model.ledger import Ledger
 from layerscope.model.problem import Problem
@@ -24,7 +24,7 @@ from layerscope.tui.widgets.ledger_tree import LedgerTree
 from layerscope.tui.widgets.line_view import LineView
 from layerscope.tui.widgets.pane import Pane
 from layerscope.tui.widgets.removal_list import RemovalList
-from layerscope.tui.widgets.states import Empty, Loading
+from layerscope.tui.widgets.states import Empty, Loading, StateView
 
 BACK = (("esc", "back"),)
 HINTS = (("r", "count again"), *BACK)
@@ -35,7 +35,10 @@ _OFF = ("previous_tab", "next_tab", "next_hit", "previous_hit")
 class DiskKeys(Screen[None]):
     """The actions; :class:`~layerscope.tui.screens.disk.DiskScreen` has the rest."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("screen"), *picked(("path.copy", ""))]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("screen", first=("pane.1", "pane.2", "pane.3")),
+        *picked(("path.copy", "")),
+    ]
 
     session: Session
     ledger: Ledger | None
@@ -78,7 +81,9 @@ class DiskKeys(Screen[None]):
         return self.query_one(RemovalList)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There are no tabs here, and a filter hides what it doesn't find."""
+        """There are no tabs here, and a filter hides what it doesn't find; a digit may be meant for a text."""
+        if action == "focus_pane" and isinstance(self.focused, Input):
+            return False
         return action not in _OFF
 
     def show_keys(self) -> None:
@@ -118,11 +123,10 @@ class DiskKeys(Screen[None]):
             self.set_class(number == 2, "-ticking")
         if self.has_class("-enlarged"):
             self._enlarge(number)
-        self.call_after_refresh(self._focus_in, number)
-
-    def _focus_in(self, number: int) -> None:
+        # At once, though the pane may get its room later: the next key is meant for it.
         pane = self._pane(number)
-        found = (one for one in pane.query("*").results(Widget) if one.focusable and one.is_on_screen)
+        covered = pane.has_class("-covered")
+        found = (one for one in pane.children if one.focusable and isinstance(one, StateView) == covered)
         target = next(found, None)
         if target is not None:
             self.set_focus(target)

@@ -8,7 +8,7 @@ from rich.segment import Segment
 
 from layerscope.tui.glyphs import DOT_COLORS
 from layerscope.tui.sources.entities import EntityRow
-from layerscope.tui.text import Keep, cell_len, crop
+from layerscope.tui.text import cell_len, crop, crop_image, without_host
 from layerscope.tui.units import size_text
 from layerscope.tui.widgets.line_view import LineView
 
@@ -48,9 +48,8 @@ class EntityList(LineView[EntityRow]):
         dot = "problem" if row.damaged else row.dot
         size = "" if row.size is None else size_text(row.size)
         room = max(4, width - 3 - len(size) - 2)
-        # Of a long reference the end tells more: name and tag, not registry and repository.
-        keep: Keep = "end" if row.kind == "image" else "start"
-        name = crop(look.text(row.name), room, ellipsis=look.glyphs.ellipsis, keep=keep)
+        shorten = crop_image if row.kind == "image" else crop
+        name = shorten(look.text(row.name), room, ellipsis=look.glyphs.ellipsis)
         nameless = row.kind == "image" and row.subject is not None and not _named(row)
         yield Segment(f" {look.glyphs.dots[dot]} ", look.style(DOT_COLORS[dot]))
         yield Segment(name, look.style("muted" if nameless else "foreground", bold=index == self.cursor))
@@ -61,10 +60,11 @@ class EntityList(LineView[EntityRow]):
         yield Segment(f" {size} ", look.style("foreground" if row.kind == "container" else "muted"))
 
     def _note(self, row: EntityRow, room: int) -> str:
-        """What fits of the note: of a container's its beginning, of an image's whole parts only (``3 layers``)."""
+        """What fits of the note: of a container's its image's name, of an image's whole parts only (``3 layers``)."""
         note = self.look.text(row.note)
         if row.kind == "image":
             return next((part for part in (note, note.partition(",")[0]) if cell_len(part) <= room), "")
+        note = note if cell_len(note) <= room else without_host(note)
         return crop(note, room, ellipsis=self.look.glyphs.ellipsis) if room >= min(_LEAST_NOTE, cell_len(note)) else ""
 
 

@@ -12,7 +12,7 @@ from textual.message import Message
 from layerscope.tui.glyphs import DOT_COLORS
 from layerscope.tui.keys import picked
 from layerscope.tui.sources.removal_rows import RemovalRow, words_below
-from layerscope.tui.text import Keep, cell_len, crop
+from layerscope.tui.text import cell_len, crop, crop_image
 from layerscope.tui.units import size_text
 from layerscope.tui.widgets.line_view import LineView
 
@@ -109,9 +109,8 @@ class RemovalList(LineView[RemovalRow]):
             return
         yield Segment(f"{glyphs.dots[row.dot]} ", look.style(DOT_COLORS.get(row.dot, "muted")))
         room = max(4, width - _BOX - _SIGN - _SIZE - 1)
-        # Of a long reference the end tells more: name and tag, not registry and repository.
-        keep: Keep = "end" if row.dot in ("image", "dangling") else "start"
-        name = crop(look.text(row.name), room - 1, ellipsis=glyphs.ellipsis, keep=keep)
+        shorten = crop_image if row.dot in ("image", "dangling") else crop
+        name = shorten(look.text(row.name), room - 1, ellipsis=glyphs.ellipsis)
         yield Segment(name, look.style("foreground", bold=ticked))
         left, note = room - cell_len(name), look.text(row.note)
         if note and left - 3 >= min(_LEAST_NOTE, cell_len(note)):
