@@ -18,7 +18,7 @@ from demo_answers import entries_of
 
 from layerscope import open_root
 from layerscope.hostfs.privilege import privilege
-from layerscope.lab.marker import MARKER
+from layerscope.lab.root.marker import MARKER
 
 PROJECT = Path(__file__).parents[1]
 TRUTH = json.loads(TRUTH_FILE.read_text())

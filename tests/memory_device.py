@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerscope.formats.block_device import past_the_end
+from layerscope.formats.blocks.device import past_the_end
 
 
 class MemoryDevice:

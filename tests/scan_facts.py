@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerscope import open_root
-from layerscope.formats.scan_reader import ScanReader
-from layerscope.formats.scan_writer import ScanWriter
+from layerscope.formats.scan.reader import ScanReader
+from layerscope.formats.scan.writer import ScanWriter
 from layerscope.model.scan import ScanEnd, ScanEntry, ScanHeader, ScanRow, ScanSubject, ScanSummary, ScanTree
 from layerscope.services.scan.root import scan
 

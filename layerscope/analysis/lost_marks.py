@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from layerscope.formats.tarsplit import FileEntry, Segment
+from layerscope.formats.tar.split import FileEntry, Segment
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect
 from layerscope.model.tree import LayerDirectory
 from layerscope.overlay.part import Part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from layerscope.analysis.sorted_spill import SortedSpill
+from layerscope.analysis.scan.spill import SortedSpill
 from layerscope.hostfs import Directory
 from layerscope.hostfs.names import names_in
 from layerscope.model.digest import is_file_name

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
-from layerscope.lab.disk import Disk
-from layerscope.lab.layer import recorded_cache_id
-from layerscope.lab.records import CONTENT, LAYERS, METADATA, REPOSITORIES, read_repositories
-from layerscope.lab.root import DRIVER, LabRoot
-from layerscope.lab.tagging import Reference
-from layerscope.lab.transaction import UNFINISHED
+from layerscope.lab.image.tagging import Reference
+from layerscope.lab.layer.new import recorded_cache_id
+from layerscope.lab.root.disk import Disk
+from layerscope.lab.root.records import CONTENT, LAYERS, METADATA, REPOSITORIES, read_repositories
+from layerscope.lab.root.root import DRIVER, LabRoot
+from layerscope.lab.root.transaction import UNFINISHED
 from layerscope.model.digest import ChainID, ImageID, hex_of
 
 _WRITE_SET = f"{UNFINISHED}/write-set-482913377"

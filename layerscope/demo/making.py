@@ -2,7 +2,7 @@
 
 The story is told in the order of its times. What each chapter leaves on disk gets the chapter's time, and names are
 made of the chapters: the same text gives the same root each time, except for inodes and what an unprivileged user's
-disk can't carry (:mod:`layerscope.lab.abilities`).
+disk can't carry (:mod:`layerscope.lab.root.abilities`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from layerscope.demo.times import POWER_LOST, moment
 from layerscope.demo.volume import fill_volume
 from layerscope.errors import UnsupportedError
 from layerscope.formats.engine_rules import rules_of
-from layerscope.lab.abilities import WhiteoutForm
-from layerscope.lab.containers import open_overlay
-from layerscope.lab.create import create_container
-from layerscope.lab.layer import LayerMaker
-from layerscope.lab.new import make_lab
-from layerscope.lab.records import MOUNTS, stage_image
-from layerscope.lab.removal import remove_image
-from layerscope.lab.root import DRIVER, LabRoot
-from layerscope.lab.tagging import Reference, parse_tag, stage_tags
-from layerscope.lab.transaction import Transaction
+from layerscope.lab.container.create import create_container
+from layerscope.lab.container.directories import open_overlay
+from layerscope.lab.image.removal import remove_image
+from layerscope.lab.image.tagging import Reference, parse_tag, stage_tags
+from layerscope.lab.layer.new import LayerMaker
+from layerscope.lab.root.abilities import WhiteoutForm
+from layerscope.lab.root.new import make_lab
+from layerscope.lab.root.records import MOUNTS, stage_image
+from layerscope.lab.root.root import DRIVER, LabRoot
+from layerscope.lab.root.transaction import Transaction
 from layerscope.model.digest import CacheID, ChainID, ContainerID, ImageID, chain_id, digest_of
 from layerscope.model.image import Image as StoredImage
 

@@ -17,8 +17,8 @@ from typing import Any
 from layerscope.demo.containers import Container
 from layerscope.demo.generated import json_log
 from layerscope.formats.gojson import go_json
-from layerscope.lab.disk import Disk
-from layerscope.lab.records import CONTAINERS
+from layerscope.lab.root.disk import Disk
+from layerscope.lab.root.records import CONTAINERS
 from layerscope.model.digest import ContainerID
 
 _SEEN_AS = "/var/lib/docker"

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from layerscope.hostfs import Directory
-from layerscope.lab.disk import Disk
+from layerscope.lab.root.disk import Disk
 
 
 class StoryDisk(Disk):

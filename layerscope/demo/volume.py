@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from layerscope.demo.generated import tide_table
 from layerscope.demo.volume_record import volume_database
-from layerscope.lab.disk import Disk
-from layerscope.lab.records import VOLUMES
+from layerscope.lab.root.disk import Disk
+from layerscope.lab.root.records import VOLUMES
 
 _NAME = "db-data"
 _DATA = f"{VOLUMES}/{_NAME}/_data"

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from msgspec import Struct, field
 
 from layerscope.errors import CorruptError
-from layerscope.formats.block_device import BlockDevice, DeviceStream
-from layerscope.formats.byte_source import ByteSource, Extent
+from layerscope.formats.blocks.device import BlockDevice, DeviceStream
+from layerscope.formats.blocks.source import ByteSource, Extent
 from layerscope.formats.escape import escape
-from layerscope.formats.tarindex import TarMember, tar_members
-from layerscope.formats.tarsparse import SparseBytes
-from layerscope.formats.tartree import LONGEST_PATH, MOST_ENTRIES, TarDirectory, TarNode, add, top_node
+from layerscope.formats.tar.index import TarMember, tar_members
+from layerscope.formats.tar.sparse import SparseBytes
+from layerscope.formats.tar.tree import LONGEST_PATH, MOST_ENTRIES, TarDirectory, TarNode, add, top_node
 from layerscope.formats.whiteout import NAMES
 from layerscope.model.digest import CacheID
 from layerscope.model.level import LayerKind

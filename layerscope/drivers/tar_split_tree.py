@@ -2,7 +2,7 @@
 
 For layers whose contents aren't there: datasets of a pool that isn't mounted, directories that were lost.
 
-Source of the record: :mod:`layerscope.formats.tarsplit`.
+Source of the record: :mod:`layerscope.formats.tar.split`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NoReturn
 
 from layerscope.errors import CorruptError
-from layerscope.formats.tarsplit import FileEntry, headers, read_entries
-from layerscope.formats.tartree import LONGEST_PATH, MOST_ENTRIES, TarDirectory, TarNode, add, top_node
+from layerscope.formats.tar.split import FileEntry, headers, read_entries
+from layerscope.formats.tar.tree import LONGEST_PATH, MOST_ENTRIES, TarDirectory, TarNode, add, top_node
 from layerscope.model.tree import ContentsAbsent
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from layerscope.formats.tarsplit_writer import go_string
+from layerscope.formats.tar.split_writer import go_string
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

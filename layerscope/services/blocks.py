@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from layerscope.analysis.blocks import BlockAnalysis, ThinProvisioned
+from layerscope.analysis.blocks.devices import BlockAnalysis, ThinProvisioned
 from layerscope.errors import CorruptError, RootError, UsageError
 from layerscope.model.block_map import BlockRead, DeviceBlocks
 from layerscope.model.problem import Problem

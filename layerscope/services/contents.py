@@ -234,14 +234,14 @@ class Contents:
     def docker_diff(self, view: MergedView, detail: bool = True) -> list[Change]:
         """What ``docker diff`` says of the container whose view this is, made as its engine makes it."""
         if isinstance(self.store, DockerStore) and self.store.engine.native_diff:
-            from layerscope.analysis.upper_changes import upper_changes
+            from layerscope.analysis.changes.upper import upper_changes
 
             return upper_changes(view, detail)
         if isinstance(self.store, SharesStorage):
-            from layerscope.analysis.storage_changes import storage_changes
+            from layerscope.analysis.changes.storage import storage_changes
 
             return storage_changes(view, self.store.left_out_of_changes, detail)
-        from layerscope.analysis.changes import docker_changes
+        from layerscope.analysis.changes.views import docker_changes
 
         below = view.cut(view.levels[-1].number - 1)
         below.report_to(view)
@@ -265,7 +265,7 @@ class Contents:
         if record is None:
             return []
         from layerscope.analysis.lost_marks import lost_marks
-        from layerscope.formats.tarsplit import read_entries
+        from layerscope.formats.tar.split import read_entries
 
         path = self.driver.layer_path(cache_id)
         found: list[Problem] = []

@@ -29,7 +29,7 @@ from layerscope.errors import CommitError, RootError, UnsupportedError
 from layerscope.formats.escape import escape
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
-from layerscope.lab.marker import read_marker
+from layerscope.lab.root.marker import read_marker
 from layerscope.services.cache_folder import UnusableFolder, cache_folders, open_own_folder
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from layerscope.analysis.walked_sizes import walked_sizes
+from layerscope.analysis.measuring.sizes import walked_sizes
 from layerscope.drivers.base import MeasuresDisk
 from layerscope.hostfs import Directory
 from layerscope.model.docker_df import CacheUsage, DiskUsage, VolumeUsage

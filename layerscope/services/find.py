@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
-from layerscope.analysis.find import Hit, Run, find_runs
+from layerscope.analysis.find.names import Hit, Run, find_runs
 from layerscope.analysis.hard_links import HardLinks
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape

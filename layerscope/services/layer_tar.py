@@ -25,10 +25,10 @@ from layerscope.formats.whiteout import Dialect, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.hostfs.removal import remove_tree
-from layerscope.lab.abilities import abilities_in
-from layerscope.lab.pack import Packed, pack
-from layerscope.lab.unpack import Unpacked, unpack
-from layerscope.lab.upper import DOCKER_MARKS, CommitRules
+from layerscope.lab.layer.pack import Packed, pack
+from layerscope.lab.layer.unpack import Unpacked, unpack
+from layerscope.lab.layer.upper import DOCKER_MARKS, CommitRules
+from layerscope.lab.root.abilities import abilities_in
 from layerscope.model.problem import Problem, Severity
 
 __all__ = ["Packed", "Unpacked", "pack_directory", "unpack_tar"]

@@ -50,7 +50,7 @@ def _container_sizes(
     """SizeRw of each container in bytes, by docker's rule for this driver; None where it can't be measured."""
     driver = contents.driver
     if driver is not None and driver.sizes_by_walk and not isinstance(driver, MeasuresDisk):
-        from layerscope.analysis.walked_sizes import walked_sizes
+        from layerscope.analysis.measuring.sizes import walked_sizes
 
         return walked_sizes([_top_of(contents, container) for container in containers], cancelled)
     return [_container_size(contents, container, cancelled) for container in containers]
@@ -88,7 +88,7 @@ def level_size(
         if isinstance(contents.driver, MeasuresDisk):
             return contents.driver.disk_usage(level.cache_id, cancelled)
         if contents.driver.sizes_by_walk:
-            from layerscope.analysis.walked_sizes import walked_sizes
+            from layerscope.analysis.measuring.sizes import walked_sizes
 
             return walked_sizes([contents.driver.open_layer(level.cache_id)], cancelled)[0]
         return _bytes_changed_at(view, level.number, cancelled)
@@ -110,6 +110,6 @@ def _bytes_changed_at(view: MergedView, number: int, cancelled: Callable[[], boo
     """The bytes of what level ``number`` added and changed, by docker's list; None if the view doesn't have it."""
     if all(level.number != number for level in view.levels):
         return None
-    from layerscope.analysis.changes import docker_change_bytes
+    from layerscope.analysis.changes.views import docker_change_bytes
 
     return docker_change_bytes(view.cut(number - 1), view.cut(number), cancelled)

@@ -261,7 +261,7 @@ class Session:
             found = self.contents.docker_diff(view, detail)
         else:
             below = view.cut(len(levels) - 1)
-            from layerscope.analysis.changes import exact_changes
+            from layerscope.analysis.changes.views import exact_changes
 
             found = exact_changes(below, view)
             self._note(below.problems)
@@ -274,7 +274,7 @@ class Session:
 
     def differences(self, old: Subject, new: Subject, cancelled: Cancelled = lambda: False) -> Iterator[Change]:
         """As :meth:`compare`; what an added directory holds is read when it is asked for."""
-        from layerscope.analysis.changes import stream_exact_changes
+        from layerscope.analysis.changes.views import stream_exact_changes
 
         views = self.view(old), self.view(new)
         changes = stream_exact_changes(*views, cancelled)

@@ -13,7 +13,7 @@ from layerscope.drivers import TellsSources
 from layerscope.formats.escape import escape
 from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.hostfs.privilege import Privilege
-from layerscope.lab.marker import LabMarker
+from layerscope.lab.root.marker import LabMarker
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon, RootSummary
 from layerscope.services.contents import Contents

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from layerscope.analysis.remedy import remedy
-from layerscope.analysis.waste import WasteReport, measure_waste
+from layerscope.analysis.waste.remedy import remedy
+from layerscope.analysis.waste.stack import WasteReport, measure_waste
 from layerscope.errors import RootError, UsageError
 from layerscope.model.level import Level
 from layerscope.model.problem import Problem

@@ -23,7 +23,7 @@ from layerscope.tui.opening import Opened, Opener, open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.unopened import UnopenedScreen
 from layerscope.tui.theme import DEFAULT_THEME
-from layerscope.tui.widgets.header import HeaderBar
+from layerscope.tui.widgets.frame.header import HeaderBar
 
 if TYPE_CHECKING:
     from layerscope.tui.screens.disk import DiskScreen

@@ -10,8 +10,8 @@ import pytest
 from thin_samples import dump_path, metadata, read_dump, truth, unpacked
 
 from layerscope import open_root
-from layerscope.analysis.blocks import BlockAnalysis, ThinProvisioned
-from layerscope.analysis.changes import docker_changes
+from layerscope.analysis.blocks.devices import BlockAnalysis, ThinProvisioned
+from layerscope.analysis.changes.views import docker_changes
 from layerscope.drivers.devicemapper import DeviceMapper
 from layerscope.errors import CorruptError
 from layerscope.formats.thinpool import MetadataPool

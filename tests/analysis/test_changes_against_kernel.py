@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from random_layers import kernel_overlay, make_stack
 
-from layerscope.analysis.changes import docker_changes, exact_changes
+from layerscope.analysis.changes.views import docker_changes, exact_changes
 
 pytestmark = [
     pytest.mark.root,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis.changes import stream_exact_changes
+from layerscope.analysis.changes.views import stream_exact_changes
 from layerscope.hostfs import Directory
 from layerscope.overlay import MergedDirectory, MergedView, ViewLevel
 

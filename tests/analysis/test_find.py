@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from random_layers import make_layer
 
-from layerscope.analysis.find import Hit, Run, find_runs
+from layerscope.analysis.find.names import Hit, Run, find_runs
 from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
 from layerscope.model.entry import EntryState

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from ledger_facts import assert_closed, du
 
-from layerscope.analysis import measuring_threads, pool
+from layerscope.analysis.measuring import pool
+from layerscope.analysis.measuring import threads as measuring_threads
 from layerscope.hostfs import tally
 from layerscope.services.ledger import ledger
 from layerscope.services.opening.root import open_root
@@ -110,7 +111,7 @@ def test_without_another_process_it_is_measured_alone(root: Path, monkeypatch: p
 def test_an_interruption_at_the_terminal_is_quiet(root: Path, tmp_path: Path, crew: str) -> None:
     """Ctrl-C goes to everything in the foreground: the program ends with 130, and no process of its says a word."""
     slow = (
-        f"import layerscope.analysis.pool as pool; pool.COMPILED = {crew == 'threads'}\n"
+        f"import layerscope.analysis.measuring.pool as pool; pool.COMPILED = {crew == 'threads'}\n"
         "import signal, sys, time, layerscope.services.ledger as service\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it\n"
         "from layerscope.cli.main import run\n"

@@ -13,7 +13,7 @@ import pytest
 from ledger_facts import assert_closed, assert_nobodys, du, planted_in
 from sample_roots import copied, deepened
 
-from layerscope.analysis.pool import Cancelled
+from layerscope.analysis.measuring.pool import Cancelled
 from layerscope.hostfs import measure
 from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger

@@ -7,8 +7,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerscope.analysis import line_diff
-from layerscope.analysis.line_diff import line_blocks
+from layerscope.analysis.changes import lines as line_diff
+from layerscope.analysis.changes.lines import line_blocks
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"d\n"]), max_size=25)
 

@@ -10,7 +10,7 @@ import pytest
 
 from layerscope.analysis.ledger.book import Book
 from layerscope.analysis.ledger.walk import walk
-from layerscope.analysis.scan_rows import ScanTally, root_rows
+from layerscope.analysis.scan.rows import ScanTally, root_rows
 from layerscope.hostfs import Directory
 from layerscope.model.claim import Category, Claim, Place
 from layerscope.model.ledger import NO_LINKS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis.find import Run, find_runs
-from layerscope.analysis.stored_copies import Folder
+from layerscope.analysis.find.names import Run, find_runs
+from layerscope.analysis.waste.copies import Folder
 from layerscope.hostfs import Directory
 from layerscope.model.found import Wanted
 from layerscope.overlay import MergedView, ViewLevel

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis import same_content
-from layerscope.analysis.same_content import Same, find_same
+from layerscope.analysis.waste import same_content
+from layerscope.analysis.waste.same_content import Same, find_same
 from layerscope.hostfs import Directory
 
 FOLDERS = 40

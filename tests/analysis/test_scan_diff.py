@@ -15,10 +15,10 @@ import pytest
 import scan_facts
 from ledger_facts import du
 
-from layerscope.analysis.scan_diff import differences
+from layerscope.analysis.scan.difference import differences
 from layerscope.errors import CorruptError
-from layerscope.formats.scan_reader import ScanReader
-from layerscope.formats.scan_writer import ScanWriter
+from layerscope.formats.scan.reader import ScanReader
+from layerscope.formats.scan.writer import ScanWriter
 from layerscope.model.scan import LAYER, ROOT, ScanEnd, ScanEntry, ScanHeader, ScanRow, ScanSubject, ScanTree
 from layerscope.model.scan_difference import Growth, PathGrowth, ScanDifference
 

@@ -13,9 +13,9 @@ import pytest
 import scan_facts
 
 from layerscope.analysis import sorted_names
-from layerscope.analysis.scan_rows import ScanTally, layer_rows
-from layerscope.formats.scan_file import LONGEST_PATH
-from layerscope.formats.scan_writer import ScanWriter
+from layerscope.analysis.scan.rows import ScanTally, layer_rows
+from layerscope.formats.scan.file import LONGEST_PATH
+from layerscope.formats.scan.writer import ScanWriter
 from layerscope.formats.whiteout import TRUSTED, UNMARKED
 from layerscope.hostfs import Directory
 from layerscope.model.scan import ROOT, Mark, ScanEnd, ScanRow, ScanSubject, ScanTree

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis.sorted_spill import SortedSpill
+from layerscope.analysis.scan.spill import SortedSpill
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 12_345])

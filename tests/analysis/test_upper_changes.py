@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis.upper_changes import upper_changes
+from layerscope.analysis.changes.upper import upper_changes
 from layerscope.formats.whiteout import NAMES, TRUSTED, Dialect
 from layerscope.hostfs import Directory
 from layerscope.model.change import Reason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analysis.walked_sizes import walked_sizes
+from layerscope.analysis.measuring.sizes import walked_sizes
 from layerscope.hostfs import Directory
 
 NOBODY = 65534

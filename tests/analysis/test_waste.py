@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from random_layers import kernel_overlay, make_layer, make_stack
 
-from layerscope.analysis.waste import WasteReport, measure_waste
+from layerscope.analysis.waste.stack import WasteReport, measure_waste
 from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
 from layerscope.model.waste import Cause, WasteItem

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from layerscope.formats.engine_rules import rules_of
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab.abilities import abilities_in
-from layerscope.lab.pack import LayerTar, pack
-from layerscope.lab.unpack import unpack
-from layerscope.lab.upper import CommitRules
+from layerscope.lab.layer.pack import LayerTar, pack
+from layerscope.lab.layer.unpack import unpack
+from layerscope.lab.layer.upper import CommitRules
+from layerscope.lab.root.abilities import abilities_in
 
 pytestmark = pytest.mark.bench
 RULES = CommitRules(rules_of("24"))

@@ -24,10 +24,10 @@ from textual.app import ComposeResult
 from layerscope.tui.glyphs import Mark
 from layerscope.tui.look import LookApp
 from layerscope.tui.text import fit
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.tree_rows import Item, TreeRow, TreeRows
-from layerscope.tui.widgets.tree_view import TreeView
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.rows.line_view import LineView
+from layerscope.tui.widgets.rows.tree_rows import Item, TreeRow, TreeRows
+from layerscope.tui.widgets.rows.tree_view import TreeView
 
 pytestmark = pytest.mark.bench
 

@@ -279,7 +279,7 @@ def test_names_that_arent_text(ask: Any, root: Path, tmp_path: Path) -> None:
 
 
 def test_rows_come_in_groups(tmp_path: Path) -> None:
-    from layerscope.formats.scan_parquet import ParquetWriter
+    from layerscope.formats.scan.parquet import ParquetWriter
     from layerscope.model.scan import ROOT, ScanEnd, ScanTree
 
     out = io.BytesIO()
@@ -338,7 +338,7 @@ def test_without_pyarrow_the_extra_is_named(
             raise ModuleNotFoundError(name)
         return real(name, *more)
 
-    monkeypatch.setattr("layerscope.formats.scan_parquet.import_module", missing)
+    monkeypatch.setattr("layerscope.formats.scan.parquet.import_module", missing)
     answer = ask("scan", "-o", str(tmp_path / "s"), "--format", "parquet", root=overlay2_root)
     assert answer.code == 3
     assert "pip install 'layerscope[parquet]'" in answer.err

@@ -20,7 +20,7 @@ from thin_samples import dump_path, truth, unpacked, without_pool
 from layerscope import open_root
 from layerscope.drivers.devicemapper import DeviceMapper
 from layerscope.errors import LayerscopeError, RootError
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
 from layerscope.formats.thinpool import DumpedPool
 from layerscope.formats.whiteout import TRUSTED
 from layerscope.hostfs import Directory
@@ -264,7 +264,7 @@ def test_what_is_handed_over_must_be_there(ext4_root: Path, tmp_path: Path) -> N
 
 
 def test_xfs_without_its_library_is_told_once(roots: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from layerscope.formats import xfs
+    from layerscope.formats.blocks import xfs
 
     def missing(name: str) -> object:
         raise ModuleNotFoundError(name)

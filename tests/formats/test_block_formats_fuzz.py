@@ -19,9 +19,9 @@ from memory_device import MemoryDevice
 from thin_samples import dump_path, metadata
 
 from layerscope.errors import LayerscopeError
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
+from layerscope.formats.blocks.inode_tree import InodeDirectory
 from layerscope.formats.ext4 import FileSystem
-from layerscope.formats.inode_tree import InodeDirectory
 from layerscope.formats.thinpool import DumpedPool, MetadataPool
 from layerscope.model.tree import LayerDirectory
 

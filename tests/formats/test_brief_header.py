@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.formats.brief_header import BriefHeader, brief_headers
-from layerscope.formats.tarsplit import read_entries
-from layerscope.formats.tarsplit_writer import TarSplitWriter
-from layerscope.formats.tarstream import TarStream
+from layerscope.formats.tar.brief_header import BriefHeader, brief_headers
+from layerscope.formats.tar.split import read_entries
+from layerscope.formats.tar.split_writer import TarSplitWriter
+from layerscope.formats.tar.stream import TarStream
 
 VECTORS = sorted((Path(__file__).parents[1] / "data/layer-tar").glob("*.tar.gz"))
 

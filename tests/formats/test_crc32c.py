@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
 
 
 def bit_by_bit(data: bytes, register: int = 0xFFFFFFFF) -> int:

@@ -17,8 +17,8 @@ from file_system_witness import Told, readers
 from memory_device import MemoryDevice
 
 from layerscope.errors import CorruptError, UnsupportedError
+from layerscope.formats.blocks.inode_tree import InodeDirectory
 from layerscope.formats.ext4 import FileSystem, is_ext4
-from layerscope.formats.inode_tree import InodeDirectory
 from layerscope.model.tree import LayerDirectory
 
 _DATA = Path(__file__).parents[1] / "data" / "ext4"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from file_system_witness import fill, kernels, mounted, readers
 
+from layerscope.formats.blocks.inode_tree import InodeDirectory
 from layerscope.formats.ext4 import FileSystem
-from layerscope.formats.inode_tree import InodeDirectory
 from layerscope.hostfs.block_file import BlockFile
 
 _MKFS = {

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from layerscope.formats.gotar import END, Member, header_blocks, pax_record, split_name
-from layerscope.formats.tarheader import parse_headers
-from layerscope.formats.tarsplit import FileEntry, Segment, read_entries
+from layerscope.formats.tar.go_header import END, Member, header_blocks, pax_record, split_name
+from layerscope.formats.tar.header import parse_headers
+from layerscope.formats.tar.split import FileEntry, Segment, read_entries
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from layerscope.errors import CorruptError, LayerscopeError, UnsupportedError, UsageError
-from layerscope.formats.scan_reader import ScanReader
-from layerscope.formats.scan_writer import ScanWriter
+from layerscope.formats.scan.reader import ScanReader
+from layerscope.formats.scan.writer import ScanWriter
 from layerscope.model.scan import LAYER, ROOT, ScanEnd, ScanEntry, ScanRow, ScanSubject, ScanTree
 
 _START = 26

@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import CorruptError
-from layerscope.formats import tarsplit
-from layerscope.formats.tarsplit import FileEntry, Segment, TarHeader, headers, read_entries, reassemble
+from layerscope.formats.tar import split as tarsplit
+from layerscope.formats.tar.split import FileEntry, Segment, TarHeader, headers, read_entries, reassemble
 
 DATA = Path(__file__).parents[1] / "data"
 TRUTHS = ["overlay2/truth", "overlay2/truth-26.1", "overlay2-buildkit/truth"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from layerscope.errors import CorruptError
-from layerscope.formats.tarsplit import reassemble
-from layerscope.formats.tarsplit_writer import TarSplitWriter, go_string
-from layerscope.formats.tarstream import TarStream
+from layerscope.formats.tar.split import reassemble
+from layerscope.formats.tar.split_writer import TarSplitWriter, go_string
+from layerscope.formats.tar.stream import TarStream
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -15,7 +15,7 @@ from thin_samples import DATA, ENGINES, dump_path, metadata, read_dump
 from thin_space_map import recorded_counts, wrong_counts
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
 from layerscope.formats.thinpool import BlockMap, DumpedPool, MetadataPool, Pool, Run, ThinBlocks, open_pool
 from layerscope.formats.thinpool.btree import Damage
 

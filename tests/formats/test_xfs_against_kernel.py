@@ -12,9 +12,9 @@ from file_system_witness import fill, kernels, mounted, readers
 from memory_device import MemoryDevice
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats import xfs
-from layerscope.formats.inode_tree import InodeDirectory
-from layerscope.formats.xfs import XfsFileSystem, is_xfs
+from layerscope.formats.blocks import xfs
+from layerscope.formats.blocks.inode_tree import InodeDirectory
+from layerscope.formats.blocks.xfs import XfsFileSystem, is_xfs
 from layerscope.hostfs.block_file import BlockFile
 
 _MKFS = {

@@ -21,7 +21,7 @@ import pytest
 from ledger_facts import du
 from sample_roots import copied
 
-from layerscope.analysis import measuring_processes
+from layerscope.analysis.measuring import processes as measuring_processes
 from layerscope.hostfs import measure
 from layerscope.hostfs.tally import Tally, stamps_in_python, tally_in_python
 

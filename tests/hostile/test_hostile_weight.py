@@ -19,9 +19,9 @@ from sample_roots import copied
 from spoiled import BASE_CHAIN, EDITOR, IMAGE, RECORDS, Ask, Root
 
 from layerscope.errors import CorruptError
-from layerscope.formats.brief_header import brief_headers
 from layerscope.formats.json_values import has_more_values
-from layerscope.formats.tarsplit import FileEntry, Segment, read_entries
+from layerscope.formats.tar.brief_header import brief_headers
+from layerscope.formats.tar.split import FileEntry, Segment, read_entries
 from layerscope.hostfs import Directory
 
 MB = 1 << 20

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from layerscope.formats.engine_rules import EngineRules
-from layerscope.lab.upper import CommitRules
+from layerscope.lab.layer.upper import CommitRules
 from layerscope.model.tree import Kind
 
 DATA = Path(__file__).parents[1] / "data" / "layer-tar"

@@ -16,7 +16,7 @@ import pytest
 
 from layerscope.errors import CommitError
 from layerscope.hostfs.removal import remove_tree
-from layerscope.lab.abilities import ROOT, Abilities, DeviceForm, WhiteoutForm, abilities_in
+from layerscope.lab.root.abilities import ROOT, Abilities, DeviceForm, WhiteoutForm, abilities_in
 from layerscope.services.layer_tar import unpack_tar
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, devices, and privilege to give up need root")

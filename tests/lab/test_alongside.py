@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from layerscope.hostfs import Directory
-from layerscope.lab.alongside import EarlySync, InTurn, RunningDigest
-from layerscope.lab.disk import Disk
+from layerscope.lab.layer.alongside import EarlySync, InTurn, RunningDigest
+from layerscope.lab.root.disk import Disk
 
 
 class Told(Disk):

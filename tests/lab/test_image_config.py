@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from layerscope.lab.changes import changed
-from layerscope.lab.container_config import container_config, host_config
-from layerscope.lab.create import created_config
-from layerscope.lab.image_config import Maker, committed_config
-from layerscope.lab.run_config import in_order, merged
+from layerscope.lab.build.changes import changed
+from layerscope.lab.container.config import container_config, host_config
+from layerscope.lab.container.create import created_config
+from layerscope.lab.container.run_config import in_order, merged
+from layerscope.lab.image.config import Maker, committed_config
 from layerscope.model.digest import digest_of
 
 TRUTH = json.loads((Path(__file__).parents[1] / "data/lab/commits.json").read_text())

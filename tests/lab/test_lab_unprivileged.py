@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-import layerscope.lab.owned_overlay  # noqa: F401 - loaded while this process may read Python's own files
+import layerscope.lab.root.owned_overlay  # noqa: F401 - loaded while this process may read Python's own files
 from layerscope.drivers import Driver
 from layerscope.drivers.overlay2 import Overlay2
 from layerscope.errors import CommitError, RootError
 from layerscope.formats.whiteout import TRUSTED, USER
 from layerscope.hostfs import Directory
-from layerscope.lab.owned_driver import OwnedOverlay2
+from layerscope.lab.root.owned_driver import OwnedOverlay2
 from layerscope.overlay.view import MergedView, ViewLevel
 from layerscope.services.lab.lab import commit_options, new_lab, open_lab, save
 from layerscope.services.opening.root import open_root

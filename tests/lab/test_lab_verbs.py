@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from layerscope.formats.tarsplit import headers
+from layerscope.formats.tar.split import headers
 from layerscope.services.lab.lab import new_lab, open_lab
 from layerscope.services.opening.root import open_root
 

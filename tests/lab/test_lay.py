@@ -15,15 +15,15 @@ from threading import Event, Thread
 import pytest
 
 from layerscope.formats.engine_rules import rules_of
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab.abilities import ROOT
-from layerscope.lab.lay import lay
-from layerscope.lab.layer_writer import LayerWriter
-from layerscope.lab.pack import LayerTar
-from layerscope.lab.unpack import Unpacked, unpack_into
-from layerscope.lab.upper import CommitRules
-from layerscope.lab.writing_process import layer_writer
+from layerscope.lab.layer.lay import lay
+from layerscope.lab.layer.pack import LayerTar
+from layerscope.lab.layer.unpack import Unpacked, unpack_into
+from layerscope.lab.layer.upper import CommitRules
+from layerscope.lab.layer.writer import LayerWriter
+from layerscope.lab.layer.writing_process import layer_writer
+from layerscope.lab.root.abilities import ROOT
 
 pytestmark = [
     pytest.mark.root,

@@ -12,8 +12,8 @@ from live.engine import Engine, missing, started
 from test_volumes_live import base_tar, tree
 
 from layerscope.errors import UsageError
-from layerscope.lab.create import create_container
-from layerscope.lab.root import LabRoot
+from layerscope.lab.container.create import create_container
+from layerscope.lab.root.root import LabRoot
 
 REASON = missing()
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.skipif(REASON is not None, reason=str(REASON))]

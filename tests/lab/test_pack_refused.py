@@ -19,10 +19,10 @@ from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.override_stat import OVERRIDE_STAT, OVERRIDE_XATTR, OverrideStat, SideEntry
 from layerscope.formats.whiteout import Dialect
 from layerscope.hostfs import Directory, short_files
-from layerscope.lab.abilities import Abilities
-from layerscope.lab.pack import LayerTar, Packed, pack
-from layerscope.lab.unpack import unpack
-from layerscope.lab.upper import CommitRules, docker_capability
+from layerscope.lab.layer.pack import LayerTar, Packed, pack
+from layerscope.lab.layer.unpack import unpack
+from layerscope.lab.layer.upper import CommitRules, docker_capability
+from layerscope.lab.root.abilities import Abilities
 
 RULES = CommitRules(rules_of("24"))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and privilege to give up need root")

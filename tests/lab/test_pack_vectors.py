@@ -13,10 +13,10 @@ import pytest
 from lab import golden
 
 from layerscope.formats.engine_rules import rules_of
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab.pack import Packed, pack
-from layerscope.lab.upper import CommitRules
+from layerscope.lab.layer.pack import Packed, pack
+from layerscope.lab.layer.upper import CommitRules
 from layerscope.model.tree import LayerDirectory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and trusted.* marks need root")

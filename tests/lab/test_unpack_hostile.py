@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import CommitError
-from layerscope.formats import tarstream
 from layerscope.formats.override_stat import OVERRIDE_STAT
+from layerscope.formats.tar import stream as tarstream
 from layerscope.hostfs.removal import remove_tree
-from layerscope.lab.abilities import Abilities, DeviceForm, WhiteoutForm, abilities_in
-from layerscope.lab.unpack import Unpacked, unpack
+from layerscope.lab.layer.unpack import Unpacked, unpack
+from layerscope.lab.root.abilities import Abilities, DeviceForm, WhiteoutForm, abilities_in
 
 # Without privilege everything but owners and devices is the same, and nothing needs root.
 PLAIN = Abilities("user.overlay.", WhiteoutForm.NAME, False, DeviceForm.REFUSE, user_xattrs=False)

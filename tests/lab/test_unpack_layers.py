@@ -18,13 +18,13 @@ from msgspec.structs import replace
 
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.override_stat import OVERRIDE_STAT
-from layerscope.formats.tarsplit import reassemble
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.split import reassemble
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab.abilities import ROOT, Abilities, DeviceForm, WhiteoutForm, abilities_in
-from layerscope.lab.pack import LayerTar, Packed, pack
-from layerscope.lab.unpack import Unpacked, unpack
-from layerscope.lab.upper import CommitRules
+from layerscope.lab.layer.pack import LayerTar, Packed, pack
+from layerscope.lab.layer.unpack import Unpacked, unpack
+from layerscope.lab.layer.upper import CommitRules
+from layerscope.lab.root.abilities import ROOT, Abilities, DeviceForm, WhiteoutForm, abilities_in
 
 pytestmark = [
     pytest.mark.root,

@@ -16,16 +16,16 @@ from test_lay import several_threads
 
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import rules_of
-from layerscope.formats.tarheader import TarHeader
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.header import TarHeader
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab import writing_process
-from layerscope.lab.abilities import Abilities
-from layerscope.lab.lay import lay
-from layerscope.lab.pack import LayerTar, pack
-from layerscope.lab.unpack import unpack
-from layerscope.lab.upper import CommitRules
-from layerscope.lab.writing_process import WritingProcess, layer_writer
+from layerscope.lab.layer import writing_process
+from layerscope.lab.layer.lay import lay
+from layerscope.lab.layer.pack import LayerTar, pack
+from layerscope.lab.layer.unpack import unpack
+from layerscope.lab.layer.upper import CommitRules
+from layerscope.lab.layer.writing_process import WritingProcess, layer_writer
+from layerscope.lab.root.abilities import Abilities
 from layerscope.services.lab.lab import Lab, commit_options, new_lab, open_lab
 
 OWN = Abilities("user.overlay.", owners=False)

@@ -15,11 +15,11 @@ from lab.facts import Fact, facts
 
 from layerscope.formats.engine_rules import rules_of
 from layerscope.formats.passwd import group_names, user_names
-from layerscope.formats.tarsplit_writer import TarSplitWriter
+from layerscope.formats.tar.split_writer import TarSplitWriter
 from layerscope.hostfs import Directory
-from layerscope.lab.pack import pack
-from layerscope.lab.unpack import Unpacked, unpack
-from layerscope.lab.upper import CommitRules
+from layerscope.lab.layer.pack import pack
+from layerscope.lab.layer.unpack import Unpacked, unpack
+from layerscope.lab.layer.upper import CommitRules
 
 LONG = "n" * 90
 DEEP = "/".join("d" * 30 for _ in range(5))

@@ -14,8 +14,8 @@ import scan_facts
 from engine import Engine, Tar, minimal_tar
 from ledger_facts import du
 
-from layerscope.analysis.scan_diff import differences
-from layerscope.formats.scan_reader import ScanReader
+from layerscope.analysis.scan.difference import differences
+from layerscope.formats.scan.reader import ScanReader
 from layerscope.model.scan import ScanSubject
 from layerscope.model.scan_difference import Growth, PathGrowth, ScanDifference
 

@@ -12,7 +12,7 @@ from engine import ApiError, Engine
 from odd_tars import CHANGES, CHANGES_OF_CHANGES, LOST_IN_TREES, OVER_A_WHITEOUT, TARS, Change, Member, packed
 
 from layerscope.errors import CommitError
-from layerscope.lab.unpack import unpack
+from layerscope.lab.layer.unpack import unpack
 from layerscope.model.verdict import Verdict
 from layerscope.services.opening.root import open_root
 from layerscope.services.verify.layers import verify

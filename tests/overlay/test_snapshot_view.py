@@ -18,7 +18,7 @@ import pytest
 from random_layers import kernel_overlay, make_stack
 
 from layerscope.analysis.blame import sightings
-from layerscope.analysis.changes import docker_change_bytes, docker_changes, exact_changes
+from layerscope.analysis.changes.views import docker_change_bytes, docker_changes, exact_changes
 from layerscope.analysis.counts import level_counts
 from layerscope.formats.whiteout import TRUSTED, UNMARKED
 from layerscope.hostfs import Directory

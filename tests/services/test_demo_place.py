@@ -14,7 +14,7 @@ from demo_facts import NOBODY, PROJECT, TRUTH, diff_lines, needs_mount, tree
 
 from layerscope.demo.edition import edition
 from layerscope.errors import RootError
-from layerscope.lab.marker import MARKER
+from layerscope.lab.root.marker import MARKER
 from layerscope.services import demo
 from layerscope.services.demo import demo_root
 

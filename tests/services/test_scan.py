@@ -19,7 +19,7 @@ from sample_roots import copied, deepened
 
 from layerscope import open_root
 from layerscope.errors import CommitError
-from layerscope.formats.scan_writer import ScanWriter
+from layerscope.formats.scan.writer import ScanWriter
 from layerscope.model.problem import Severity
 from layerscope.model.scan import Mark, ScanRow, ScanSubject
 from layerscope.services.ledger import ledger

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from layerscope import open_root
-from layerscope.analysis.line_diff import line_blocks
+from layerscope.analysis.changes.lines import line_blocks
 from layerscope.errors import LayerscopeError
 from layerscope.services import Session
 from layerscope.services.file import difference as module

@@ -19,7 +19,7 @@ from podman_roots import truth, truth_lines
 from podman_words import digest
 
 from layerscope import open_root
-from layerscope.analysis.storage_changes import storage_changes
+from layerscope.analysis.changes.storage import storage_changes
 from layerscope.formats.units import human_size
 from layerscope.model.change import Change
 from layerscope.model.subject import Subject

@@ -17,8 +17,8 @@ from layerscope.services.lab.lab import new_lab, open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.dialogs.dialog import Dialog
 from layerscope.tui.screens.dialogs.field import Field
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.merged_tree import MergedTree
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.merged_tree import MergedTree
 
 SIZE = (120, 60)
 

@@ -18,8 +18,8 @@ from layerscope.services import Session
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.blocks import BlocksScreen
 from layerscope.tui.sources.block_grid import BlockGridRows
-from layerscope.tui.widgets.block_facts import BlockFacts
-from layerscope.tui.widgets.block_grid import BlockGrid
+from layerscope.tui.widgets.thin.facts import BlockFacts
+from layerscope.tui.widgets.thin.grid import BlockGrid
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="devices of the samples are lost without root")
 

@@ -24,8 +24,8 @@ from layerscope.tui.sources.change_rows import (
     count_changes,
     mark_of_change,
 )
-from layerscope.tui.widgets.change_list import ChangeList
-from layerscope.tui.widgets.states import Empty, Failure
+from layerscope.tui.widgets.details.change_list import ChangeList
+from layerscope.tui.widgets.frame.states import Empty, Failure
 
 needs_marks = pytest.mark.skipif(os.geteuid() != 0, reason="marks of the sample are lost when unpacked without root")
 

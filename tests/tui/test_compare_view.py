@@ -16,10 +16,10 @@ from layerscope import open_root
 from layerscope.services import Session
 from layerscope.tui.screens.compare_view import CompareView
 from layerscope.tui.sources import comparison
-from layerscope.tui.widgets.comparison_view import ComparisonView
-from layerscope.tui.widgets.copy_strip import CopyStrip
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.states import Failure, Loading
+from layerscope.tui.widgets.details.comparison import ComparisonView
+from layerscope.tui.widgets.details.copy_strip import CopyStrip
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.states import Failure, Loading
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the sample can't be copied whole without root")
 

@@ -16,13 +16,13 @@ from layerscope.overlay import entry_at
 from layerscope.services import Session
 from layerscope.tui.screens.compare_view import CompareView
 from layerscope.tui.screens.file_view import FileView
-from layerscope.tui.widgets.comparison_view import ComparisonView
-from layerscope.tui.widgets.details import Details
-from layerscope.tui.widgets.details_body import DetailsBody
-from layerscope.tui.widgets.details_summary import DetailsSummary
-from layerscope.tui.widgets.facts_view import FactsView
-from layerscope.tui.widgets.life_list import LifeList
-from layerscope.tui.widgets.states import Empty, Failure, StateView
+from layerscope.tui.widgets.details.body import DetailsBody
+from layerscope.tui.widgets.details.comparison import ComparisonView
+from layerscope.tui.widgets.details.facts import FactsView
+from layerscope.tui.widgets.details.life_list import LifeList
+from layerscope.tui.widgets.details.pane import Details
+from layerscope.tui.widgets.details.summary import DetailsSummary
+from layerscope.tui.widgets.frame.states import Empty, Failure, StateView
 
 MOTD = {1: b"welcome\n", 2: b"welcome\nsecond line\n", 6: b"welcome\nsecond line\nthird line\n"}
 needs_marks = pytest.mark.skipif(os.geteuid() != 0, reason="marks of the sample are lost when unpacked without root")
@@ -210,7 +210,7 @@ async def test_nothing_chosen_and_nothing_there(session: Session):
 
 
 async def test_only_the_last_of_many_is_read(session: Session, monkeypatch: pytest.MonkeyPatch):
-    from layerscope.tui.widgets import details
+    from layerscope.tui.widgets.details import pane as details
 
     asked: list[str] = []
     read = details.life

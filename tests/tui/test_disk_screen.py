@@ -27,11 +27,11 @@ from layerscope.tui.screens import disk
 from layerscope.tui.screens.disk import DiskScreen
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.problems import ProblemsScreen
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.ledger_tree import LedgerTree
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.removal_list import RemovalList
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.disk.ledger_tree import LedgerTree
+from layerscope.tui.widgets.disk.removal_list import RemovalList
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and modes of the samples need root to be unpacked")
 

@@ -26,15 +26,15 @@ from layerscope.tui.screens.help import HelpScreen
 from layerscope.tui.screens.inspect import InspectScreen
 from layerscope.tui.screens.problems import ProblemList, ProblemsScreen
 from layerscope.tui.sources.arrangement import SortOrder
-from layerscope.tui.widgets.details import Details
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.header import HeaderBar
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.merged_tree import MergedTree
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.stack import LayerStack
-from layerscope.tui.widgets.totals import TotalsLine
-from layerscope.tui.widgets.tree_pane import TreePane
+from layerscope.tui.widgets.details.pane import Details
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.files.tree_pane import TreePane
+from layerscope.tui.widgets.frame.header import HeaderBar
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.stack.blocks import LayerStack
+from layerscope.tui.widgets.stack.totals import TotalsLine
 
 needs_marks = pytest.mark.skipif(os.geteuid() != 0, reason="marks of the sample are lost when unpacked without root")
 

@@ -19,10 +19,10 @@ from layerscope.services import Session
 from layerscope.tui.screens.compare_view import CompareView
 from layerscope.tui.screens.file_view import FileView
 from layerscope.tui.sources.goto import Destination, parse_destination
-from layerscope.tui.widgets.file_reader import FileReader
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.prompt import Prompt
-from layerscope.tui.widgets.states import Empty, Failure
+from layerscope.tui.widgets.file.reader import FileReader
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.prompt import Prompt
+from layerscope.tui.widgets.frame.states import Empty, Failure
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the sample can't be copied whole without root")
 

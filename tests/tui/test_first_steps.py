@@ -20,11 +20,11 @@ from layerscope.services.lab.lab import new_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.sources.entities import entity_rows
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.header import HeaderBar, RootLine
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.merged_tree import MergedTree
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.frame.header import HeaderBar, RootLine
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.rows.line_view import LineView
 
 _LAYERSCOPE = (sys.executable, "-m", "layerscope")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="without root the sample's layers can't be read")

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 
 from layerscope.tui.keys import FORBIDDEN, KEYS, bindings, load_keymap
 from layerscope.tui.look import LookApp
-from layerscope.tui.widgets.line_view import LineView
+from layerscope.tui.widgets.rows.line_view import LineView
 
 PLACES = {key.where for key in KEYS}
 

@@ -35,10 +35,10 @@ from textual.widgets import Checkbox
 from layerscope.services.lab.lab import open_lab
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.glyphs import Mark
-from layerscope.tui.widgets.details import Details
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.merged_tree import MergedTree
-from layerscope.tui.widgets.stack import LayerStack
+from layerscope.tui.widgets.details.pane import Details
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="without root owners and whiteouts lie there in another form")
 

@@ -28,12 +28,12 @@ from layerscope.tui.glyphs import Mark
 from layerscope.tui.screens.dialogs.commit import CommitDialog
 from layerscope.tui.screens.dialogs.dialog import Dialog
 from layerscope.tui.screens.explore import ExploreScreen
-from layerscope.tui.widgets.change_list import ChangeList
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.header import HeaderBar
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.layer_sums import LayerSums
-from layerscope.tui.widgets.stack_preview import StackPreview
+from layerscope.tui.widgets.details.change_list import ChangeList
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.frame.header import HeaderBar
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.stack.layer_sums import LayerSums
+from layerscope.tui.widgets.stack.preview import StackPreview
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
 KEYS = ["w", "c", "a", "e", "x", "R", "o", "p"]

@@ -21,7 +21,7 @@ from layerscope import open_root
 from layerscope.model.level import Role
 from layerscope.services.lab.lab import commit_options, open_lab
 from layerscope.tui.screens.dialogs.commit import CommitDialog
-from layerscope.tui.widgets import details
+from layerscope.tui.widgets.details import pane as details
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without root owners and whiteouts lie there in another form")
 

@@ -11,8 +11,8 @@ from textual.app import ComposeResult
 from textual.events import MouseScrollDown
 
 from layerscope.tui.look import LookApp
-from layerscope.tui.widgets.cursor import after_splice, moved, nearest, top_showing
-from layerscope.tui.widgets.line_view import LineView
+from layerscope.tui.widgets.rows.cursor import after_splice, moved, nearest, top_showing
+from layerscope.tui.widgets.rows.line_view import LineView
 
 
 class Lines(LineView[str]):

@@ -15,8 +15,8 @@ from layerscope.tui.opening import open_aside, opener
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.sources import first_look as first_look_module
 from layerscope.tui.sources.records import Records, read_records
-from layerscope.tui.widgets import entities_pane
-from layerscope.tui.widgets.entities import EntityList
+from layerscope.tui.widgets.entities import pane as entities_pane
+from layerscope.tui.widgets.entities.list import EntityList
 
 COUNT = 320
 

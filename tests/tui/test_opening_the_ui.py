@@ -18,7 +18,7 @@ from one_screen import NO_SETTINGS, press, settled, shown
 
 from layerscope.drivers.tar_layer import TarLayers
 from layerscope.errors import PermissionDenied, RootError
-from layerscope.formats.tartree import TarDirectory
+from layerscope.formats.tar.tree import TarDirectory
 from layerscope.model.digest import CacheID
 from layerscope.services import Session
 from layerscope.tui.app import LayerscopeApp
@@ -27,8 +27,8 @@ from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.screens.unopened import UnopenedScreen
 from layerscope.tui.settings import chosen_theme
 from layerscope.tui.theme import DEFAULT_THEME
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.key_bar import KeyBar
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.frame.key_bar import KeyBar
 
 
 async def test_a_path_that_is_no_root_is_told_and_tried_again(overlay2_root: Path, tmp_path: Path):

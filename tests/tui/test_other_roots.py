@@ -14,9 +14,9 @@ from layerscope import open_root
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.opening import open_aside, opener
 from layerscope.tui.screens.file_view import FileView
-from layerscope.tui.widgets.file_reader import FileReader
-from layerscope.tui.widgets.merged_tree import MergedTree
-from layerscope.tui.widgets.stack import LayerStack
+from layerscope.tui.widgets.file.reader import FileReader
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 
 def app_on(root: Path) -> LayerscopeApp:

@@ -20,8 +20,8 @@ from layerscope.tui.screens.file_view import FileView
 from layerscope.tui.screens.help import HelpScreen
 from layerscope.tui.screens.inspect import InspectScreen
 from layerscope.tui.screens.problems import ProblemsScreen
-from layerscope.tui.widgets.details import Details
-from layerscope.tui.widgets.tree_pane import TreePane
+from layerscope.tui.widgets.details.pane import Details
+from layerscope.tui.widgets.files.tree_pane import TreePane
 
 needs_marks = pytest.mark.skipif(os.geteuid() != 0, reason="marks of the sample are lost when unpacked without root")
 

@@ -10,9 +10,9 @@ from textual.content import Content
 from textual.geometry import Region
 
 from layerscope.tui.look import LookApp
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.states import Empty, Failure, Loading, StateView
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading, StateView
+from layerscope.tui.widgets.rows.line_view import LineView
 
 
 class Lines(LineView[str]):

@@ -17,9 +17,9 @@ from textual.widgets import Footer, Input
 from layerscope.tui.glyphs import Mark, bar, guides
 from layerscope.tui.keys import bindings
 from layerscope.tui.look import LookApp
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.states import Failure, Loading
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Failure, Loading
+from layerscope.tui.widgets.rows.line_view import LineView
 
 
 class Marks(LineView[Mark]):

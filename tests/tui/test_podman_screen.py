@@ -10,7 +10,7 @@ from one_screen import NO_SETTINGS, lines, press, settled, shown
 
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.screens.explore import ExploreScreen
-from layerscope.tui.widgets.entities import EntityList
+from layerscope.tui.widgets.entities.list import EntityList
 
 
 async def test_images_containers_and_files_are_shown(podman_samples: dict[str, Path]) -> None:

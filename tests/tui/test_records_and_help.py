@@ -22,10 +22,10 @@ from layerscope.tui.screens.problems import ProblemList, ProblemsScreen
 from layerscope.tui.sources.help_lines import GAP_CELLS, help_blocks, in_columns
 from layerscope.tui.sources.json_items import JsonItems, json_row, small_containers
 from layerscope.tui.sources.wrapping import wrapped
-from layerscope.tui.widgets.facts_view import FactsView
-from layerscope.tui.widgets.json_tree import JsonTree
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.states import Empty
+from layerscope.tui.widgets.details.facts import FactsView
+from layerscope.tui.widgets.file.json_tree import JsonTree
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.states import Empty
 
 
 @pytest.fixture(scope="module")

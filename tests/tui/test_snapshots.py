@@ -18,10 +18,10 @@ from textual.widgets import Input
 from layerscope.services.demo import demo_root
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.sources import search
-from layerscope.tui.widgets import details
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.merged_tree import MergedTree
+from layerscope.tui.widgets.details import pane as details
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without root the demo's files belong to another user")
 

@@ -15,7 +15,7 @@ from layerscope.model.level import Level, LevelCounts, Role
 from layerscope.model.subject import StackLevel
 from layerscope.tui.sources.blocks import Block, block_heights, blocks_of
 from layerscope.tui.sources.totals import stack_totals
-from layerscope.tui.widgets.stack import LayerStack
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 
 @pytest.mark.parametrize(

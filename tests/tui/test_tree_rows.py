@@ -9,7 +9,7 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerscope.tui.widgets.tree_rows import Item, Splice, TreeRows
+from layerscope.tui.widgets.rows.tree_rows import Item, Splice, TreeRows
 
 TREE: dict[str, list[Item[int]]] = {
     "": [Item("bin", False, 1), Item("etc", True, 2), Item("usr", True, 3)],

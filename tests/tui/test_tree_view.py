@@ -10,9 +10,9 @@ from rich.segment import Segment
 from textual.app import ComposeResult
 
 from layerscope.tui.look import LookApp
-from layerscope.tui.widgets import tree_view
-from layerscope.tui.widgets.tree_rows import Item, TreeRow, TreeRows
-from layerscope.tui.widgets.tree_view import TreeView
+from layerscope.tui.widgets.rows import tree_view
+from layerscope.tui.widgets.rows.tree_rows import Item, TreeRow, TreeRows
+from layerscope.tui.widgets.rows.tree_view import TreeView
 
 TREE: dict[str, list[Item[int]]] = {
     "": [Item("bin", False, 1), Item("etc", True, 2), Item("usr", True, 3)],

@@ -16,7 +16,9 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("name", ["text", "config", "glyphs", "theme", "keys", "widgets.tree_rows", "widgets.cursor"])
+@pytest.mark.parametrize(
+    "name", ["text", "config", "glyphs", "theme", "keys", "widgets.rows.tree_rows", "widgets.rows.cursor"]
+)
 def test_what_needs_no_screen_does_not_import_textual(name: str):
     assert "textual" not in modules_after(f"import layerscope.tui.{name}")
 
@@ -24,7 +26,8 @@ def test_what_needs_no_screen_does_not_import_textual(name: str):
 def test_widgets_import_no_more_of_textual_than_its_app_does():
     ours = modules_after(
         "import layerscope.tui.look\n"
-        "import layerscope.tui.widgets.tree_view, layerscope.tui.widgets.pane, layerscope.tui.widgets.states"
+        "import layerscope.tui.widgets.rows.tree_view\n"
+        "import layerscope.tui.widgets.frame.pane, layerscope.tui.widgets.frame.states"
     )
     textuals = modules_after("import textual.app, textual.scroll_view")
     assert {name for name in ours - textuals if name.startswith("textual")} == set()

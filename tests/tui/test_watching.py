@@ -20,9 +20,9 @@ from layerscope import open_root
 from layerscope.services.watch import Moved, watch
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.glyphs import Mark
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.merged_tree import MergedTree
-from layerscope.tui.widgets.stack import LayerStack
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.merged_tree import MergedTree
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the copy of the sample keeps its marks only as root")
 

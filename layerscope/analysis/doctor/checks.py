@@ -11,7 +11,7 @@ from msgspec import Struct
 from layerscope.analysis.doctor.evidence import Evidence, Sign
 from layerscope.errors import CorruptError
 from layerscope.formats.escape import escape
-from layerscope.formats.tarsplit import FileEntry, read_entries
+from layerscope.formats.tar.split import FileEntry, read_entries
 from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.diagnosis import Outcome

@@ -16,7 +16,7 @@ from functools import partial
 
 from layerscope.analysis.ledger.book import Book
 from layerscope.analysis.ledger.kept import KeptLayers, Layers
-from layerscope.analysis.pool import Pool
+from layerscope.analysis.measuring.pool import Pool
 from layerscope.hostfs import Directory
 from layerscope.hostfs.measure import Sums, Verdict
 from layerscope.hostfs.mounts import Mount

@@ -21,7 +21,7 @@ from layerscope.analysis.verify.members import Members, sparse_members, strict_m
 from layerscope.analysis.verify.metadata import MetadataCheck, Rules
 from layerscope.analysis.verify.places import Places
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.compression import decompressed
+from layerscope.formats.blocks.compression import decompressed
 from layerscope.formats.whiteout import NAME_PREFIX
 from layerscope.model.digest import DiffID
 from layerscope.model.level import LayerKind

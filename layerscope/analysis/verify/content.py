@@ -18,7 +18,7 @@ from msgspec import Struct
 from layerscope.analysis.verify.deletions import VoidableFindings
 from layerscope.analysis.verify.findings import Findings
 from layerscope.analysis.verify.places import Place, Places
-from layerscope.formats.tarsplit import FileEntry, Segment
+from layerscope.formats.tar.split import FileEntry, Segment
 from layerscope.formats.whiteout import NAME_PREFIX
 from layerscope.hostfs import Directory
 from layerscope.hostfs.folder import Folder

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from layerscope.analysis.verify.findings import MOST, Findings
 from layerscope.analysis.verify.names import NameSet, RecordedNames
-from layerscope.formats.brief_header import BriefHeader
+from layerscope.formats.tar.brief_header import BriefHeader
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX
 from layerscope.model.verdict import Finding
 

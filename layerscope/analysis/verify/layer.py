@@ -14,8 +14,8 @@ from layerscope.analysis.verify.findings import Findings
 from layerscope.analysis.verify.metadata import MetadataCheck, Rules
 from layerscope.analysis.verify.places import Places
 from layerscope.errors import CorruptError
-from layerscope.formats.brief_header import brief_headers
-from layerscope.formats.tarsplit import FileEntry, Segment, read_entries
+from layerscope.formats.tar.brief_header import brief_headers
+from layerscope.formats.tar.split import FileEntry, Segment, read_entries
 from layerscope.model.digest import DiffID
 from layerscope.model.level import LayerKind
 from layerscope.model.tree import LayerDirectory

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from layerscope.errors import CorruptError
-from layerscope.formats.brief_header import BriefHeader, brief
-from layerscope.formats.tarstream import TarStream
+from layerscope.formats.tar.brief_header import BriefHeader, brief
+from layerscope.formats.tar.stream import TarStream
 
 _PIECE = 1 << 20
 _XATTR = "SCHILY.xattr."

@@ -37,8 +37,8 @@ from layerscope.analysis.verify.findings import Findings, said
 from layerscope.analysis.verify.names import RecordedNames
 from layerscope.analysis.verify.places import Place, Places
 from layerscope.analysis.verify.words import found_kind, hexadecimal, recorded_kind, seconds
-from layerscope.formats.brief_header import BriefHeader
-from layerscope.formats.tar_types import MODE_OF_TYPE
+from layerscope.formats.tar.brief_header import BriefHeader
+from layerscope.formats.tar.types import MODE_OF_TYPE
 from layerscope.formats.whiteout import NAME_OPAQUE, NAME_PREFIX, Dialect, is_whiteout_device
 from layerscope.hostfs import Directory
 from layerscope.hostfs.folder import Folder

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from layerscope.analysis.verify.layer import Part
 from layerscope.errors import CorruptError
-from layerscope.formats.byte_source import ByteSource
+from layerscope.formats.blocks.source import ByteSource
 from layerscope.model.digest import DiffID
 from layerscope.model.verdict import Finding
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat as modes
 
-from layerscope.formats.brief_header import BriefHeader
-from layerscope.formats.tar_types import MODE_OF_TYPE
+from layerscope.formats.tar.brief_header import BriefHeader
+from layerscope.formats.tar.types import MODE_OF_TYPE
 from layerscope.formats.whiteout import is_whiteout_device
 from layerscope.model.file_type import KIND_NAMES
 

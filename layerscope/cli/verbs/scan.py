@@ -108,10 +108,10 @@ class _Progress(ExitStack):
 
 def _sink(form: str, write: Callable[[bytes], object]) -> ScanSink:
     if form == _PARQUET:
-        from layerscope.formats.scan_parquet import ParquetWriter
+        from layerscope.formats.scan.parquet import ParquetWriter
 
         return ParquetWriter(write)
-    from layerscope.formats.scan_writer import ScanWriter
+    from layerscope.formats.scan.writer import ScanWriter
 
     return ScanWriter(write)
 

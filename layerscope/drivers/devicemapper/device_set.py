@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from layerscope.errors import CorruptError, PermissionDenied, RootError
-from layerscope.formats.block_device import BlockDevice
+from layerscope.formats.blocks.device import BlockDevice
+from layerscope.formats.blocks.inode_tree import InodeDirectory
+from layerscope.formats.blocks.xfs import XfsFileSystem, is_xfs
 from layerscope.formats.device_record import DeviceRecord, parse_device, parse_file_system_name, parse_transaction
 from layerscope.formats.ext4 import FileSystem, is_ext4
-from layerscope.formats.inode_tree import InodeDirectory
 from layerscope.formats.thinpool import BlockMap, Pool, ThinBlocks, open_pool
-from layerscope.formats.xfs import XfsFileSystem, is_xfs
 from layerscope.hostfs import Directory
 from layerscope.hostfs.block_file import BlockFile
 from layerscope.model.digest import CacheID

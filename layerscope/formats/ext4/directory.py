@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 
-from layerscope.formats.inode_tree import Listing
+from layerscope.formats.blocks.inode_tree import Listing
 from layerscope.model.tree import Kind
 
 _ENTRY = struct.Struct("<IHBB")

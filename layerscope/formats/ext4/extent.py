@@ -18,8 +18,8 @@ import struct
 from collections.abc import Callable, Iterator
 
 from layerscope.errors import CorruptError
+from layerscope.formats.blocks.extents import Extent
 from layerscope.formats.ext4.inode import FLAG_EXTENTS, Inode
-from layerscope.formats.extents import Extent
 
 _MAGIC = 0xF30A
 _HEADER = struct.Struct("<HHHHI")

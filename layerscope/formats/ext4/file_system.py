@@ -13,7 +13,9 @@ import stat as modes
 from functools import partial
 
 from layerscope.errors import CorruptError
-from layerscope.formats.block_device import BlockDevice, past_the_end
+from layerscope.formats.blocks.device import BlockDevice, past_the_end
+from layerscope.formats.blocks.extents import Extent, ExtentBytes
+from layerscope.formats.blocks.inode_tree import Listing
 from layerscope.formats.ext4.directory import add_entries
 from layerscope.formats.ext4.extent import extents_of
 from layerscope.formats.ext4.inode import FLAG_EA_INODE, FLAG_ENCRYPTED, FLAG_INLINE, ROOT_INODE, Inode, parse_inode
@@ -25,8 +27,6 @@ from layerscope.formats.ext4.superblock import (
     parse_superblock,
 )
 from layerscope.formats.ext4.xattr import INLINE_CONTENTS, block_attributes, inode_attributes
-from layerscope.formats.extents import Extent, ExtentBytes
-from layerscope.formats.inode_tree import Listing
 
 _KEPT_BYTES = 4 << 20
 _NO_KEY = getattr(errno, "ENOKEY", errno.EACCES)

@@ -30,8 +30,8 @@ import struct
 from msgspec import Struct
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.block_device import BlockDevice
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
+from layerscope.formats.blocks.device import BlockDevice
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_BYTES = 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerscope.formats.block_device import BlockDevice
+from layerscope.formats.blocks.device import BlockDevice
 from layerscope.formats.thinpool.block_map import BlockMap, Piece, Run, UseCounts
 from layerscope.formats.thinpool.device import ThinBlocks
 from layerscope.formats.thinpool.dump import DumpedPool

@@ -25,7 +25,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from layerscope.errors import CorruptError
-from layerscope.formats.block_device import BlockDevice
+from layerscope.formats.blocks.device import BlockDevice
 from layerscope.formats.thinpool.superblock import BLOCK_BYTES, BlockKind, verify_block
 
 KEY_END = 1 << 64

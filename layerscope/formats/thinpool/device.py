@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerscope.errors import CorruptError
-from layerscope.formats.block_device import BlockDevice, past_the_end
+from layerscope.formats.blocks.device import BlockDevice, past_the_end
 from layerscope.formats.thinpool.block_map import BlockMap
 
 

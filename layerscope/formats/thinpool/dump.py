@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pyexpat import ExpatError, ParserCreate
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.block_device import BlockDevice
+from layerscope.formats.blocks.device import BlockDevice
 from layerscope.formats.thinpool.block_map import BlockMap, Run, UseCounts
 from layerscope.formats.thinpool.pool import MAX_DEVICE_ID, ThinDevice
 from layerscope.formats.thinpool.superblock import block_bytes

@@ -23,7 +23,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from layerscope.errors import CorruptError
-from layerscope.formats.block_device import BlockDevice
+from layerscope.formats.blocks.device import BlockDevice
 from layerscope.formats.thinpool.block_map import BlockMap, Run, UseCounts
 from layerscope.formats.thinpool.btree import Damage, MetadataBlocks, Node
 from layerscope.formats.thinpool.superblock import BLOCK_BYTES, Superblock, parse_superblock

@@ -33,7 +33,7 @@ from enum import Enum
 from msgspec import Struct
 
 from layerscope.errors import CorruptError, UnsupportedError
-from layerscope.formats.crc32c import crc32c
+from layerscope.formats.blocks.crc32c import crc32c
 
 BLOCK_BYTES = 4096
 SECTOR_BYTES = 512

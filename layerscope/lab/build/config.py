@@ -14,10 +14,10 @@ from typing import Any
 
 from layerscope.errors import UsageError
 from layerscope.lab.build.arguments import BuildArguments
+from layerscope.lab.build.changes import ConfigState
 from layerscope.lab.build.steps import Step
-from layerscope.lab.changes import ConfigState
-from layerscope.lab.run_config import RunConfig, in_order
-from layerscope.lab.words import resolve, split_words
+from layerscope.lab.build.words import resolve, split_words
+from layerscope.lab.container.run_config import RunConfig, in_order
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHELL = ("/bin/sh", "-c")

@@ -22,7 +22,7 @@ from layerscope.formats.escape import escape
 from layerscope.formats.file_pattern import IgnoreRules, ignore_rules
 from layerscope.hostfs import Directory
 from layerscope.lab.build.files import Entry, entry_sum, resolved, walk
-from layerscope.lab.upper import docker_capability
+from layerscope.lab.layer.upper import docker_capability
 
 IGNORE_FILE = ".dockerignore"
 _MOST_ENTRIES = 5_000_000

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
-from layerscope.formats.tar_types import TYPE_OF_MODE
+from layerscope.formats.tar.types import TYPE_OF_MODE
 
 _MOST_LINKS = 255
 _CHUNK = 1 << 20

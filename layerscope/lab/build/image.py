@@ -25,7 +25,7 @@ from layerscope.lab.build.context import Context
 from layerscope.lab.build.layer import EMPTY, BuildOptions, StageImage, StepMaker
 from layerscope.lab.build.stage import Progress, StageRunner
 from layerscope.lab.build.steps import label_step, parse_step
-from layerscope.lab.root import LabRoot
+from layerscope.lab.root.root import LabRoot
 from layerscope.model.digest import ImageID
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem

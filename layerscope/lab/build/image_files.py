@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from layerscope.formats.engine_rules import rules_of
 from layerscope.lab.build.files import entry_sum, resolved
-from layerscope.lab.commit import CommitOptions
-from layerscope.lab.overlay_files import OverlayFiles
+from layerscope.lab.container.overlay_files import OverlayFiles
+from layerscope.lab.image.commit import CommitOptions
 from layerscope.overlay.engine import Overlay
 
 

@@ -22,22 +22,22 @@ from msgspec.structs import replace
 from layerscope.errors import CommitError
 from layerscope.formats.engine_rules import rules_of
 from layerscope.hostfs import Directory
-from layerscope.lab.commit import EMPTY_TAR, CommitOptions, upper_tar
-from layerscope.lab.containers import files_of, open_overlay
-from layerscope.lab.disk import now
-from layerscope.lab.image_config import committed_config
-from layerscope.lab.init_layer import fill_init_layer
-from layerscope.lab.layer import (
+from layerscope.lab.container.directories import files_of, open_overlay
+from layerscope.lab.container.init_layer import fill_init_layer
+from layerscope.lab.container.run_config import RunConfig, in_order
+from layerscope.lab.image.commit import EMPTY_TAR, CommitOptions, upper_tar
+from layerscope.lab.image.config import committed_config
+from layerscope.lab.layer.new import (
     MOST_LAYERS,
     LayerMaker,
     make_layer_directory,
     recorded_cache_id,
     remove_layer_directory,
 )
-from layerscope.lab.records import stage_image
-from layerscope.lab.root import DRIVER, LabRoot
-from layerscope.lab.run_config import RunConfig, in_order
-from layerscope.lab.transaction import Transaction
+from layerscope.lab.root.disk import now
+from layerscope.lab.root.records import stage_image
+from layerscope.lab.root.root import DRIVER, LabRoot
+from layerscope.lab.root.transaction import Transaction
 from layerscope.model.digest import CacheID, ChainID, ImageID, chain_id
 from layerscope.model.image import Image
 from layerscope.model.problem import Problem

@@ -30,8 +30,8 @@ from layerscope.lab.build.overlay import make_directories
 from layerscope.lab.build.owner import owner_of
 from layerscope.lab.build.run import demand_root, run_script
 from layerscope.lab.build.steps import Step, parse_step
-from layerscope.lab.run_config import RunConfig, merged, started
-from layerscope.lab.transaction import Transaction
+from layerscope.lab.container.run_config import RunConfig, merged, started
+from layerscope.lab.root.transaction import Transaction
 from layerscope.model.digest import CacheID
 
 _HOST_NAME_LENGTH = 12

@@ -24,7 +24,7 @@ from msgspec import Struct, field
 
 from layerscope.errors import UsageError
 from layerscope.formats.dockerfile import Instruction, mistake, parse_instruction
-from layerscope.lab.words import name_values, split_words
+from layerscope.lab.build.words import name_values, split_words
 
 _ON_BUILD = re.compile(r"ONBUILD\s*", re.ASCII | re.IGNORECASE)
 _BLANKS = re.compile(r"[\t\v\f\r ]+")

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
-from layerscope.formats.tar_types import MODE_OF_TYPE
+from layerscope.formats.tar.types import MODE_OF_TYPE
 from layerscope.lab.build.files import Entry, Tree, content, inside, resolved
 from layerscope.lab.build.overlay import dress, make_directories, remove_all, set_time
 from layerscope.overlay.engine import Overlay

@@ -13,9 +13,9 @@ import stat as modes
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from layerscope.formats.gotar import END, Member, header_blocks, padding
-from layerscope.formats.tar_types import TYPE_OF_MODE
-from layerscope.lab.upper import docker_capability
+from layerscope.formats.tar.go_header import END, Member, header_blocks, padding
+from layerscope.formats.tar.types import TYPE_OF_MODE
+from layerscope.lab.layer.upper import docker_capability
 from layerscope.model.problem import Problem, Severity
 from layerscope.services.export.entries import CAPABILITY, ViewEntry
 from layerscope.services.file.reading import size_of

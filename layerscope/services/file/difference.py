@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from layerscope.analysis.line_diff import Block, line_blocks
+from layerscope.analysis.changes.lines import Block, line_blocks
 from layerscope.services.faults import told
 from layerscope.services.file.copies import Cancelled, Copy, Stopped, never
 

@@ -15,7 +15,7 @@ from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339
 from layerscope.lab.build.image import BuildRequest
 from layerscope.lab.build.layer import BuildOptions
-from layerscope.lab.commit import CommitOptions
+from layerscope.lab.image.commit import CommitOptions
 
 _NAMES = ("Dockerfile", "dockerfile")
 EPOCH = "SOURCE_DATE_EPOCH"

@@ -19,8 +19,8 @@ from pathlib import Path
 from layerscope.errors import CommitError, LayerscopeError, UsageError
 from layerscope.formats.escape import escape
 from layerscope.hostfs.rename import RENAME_NOREPLACE
-from layerscope.lab.copying import copy_in as copy_tree_in
-from layerscope.lab.marker import read_marker
+from layerscope.lab.container.copying import copy_in as copy_tree_in
+from layerscope.lab.root.marker import read_marker
 from layerscope.lab.shell.arguments import mode_of, owner_of
 from layerscope.lab.shell.commands import copy, remove
 from layerscope.lab.shell.interpreter import CommandError, Shell

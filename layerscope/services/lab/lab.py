@@ -14,27 +14,27 @@ from layerscope.formats.escape import escape
 from layerscope.formats.gotime import format_rfc3339, parse_rfc3339
 from layerscope.formats.passwd import group_names, user_names
 from layerscope.formats.reference import parse_reference
+from layerscope.lab.archive.importing import Loaded, import_image, load_archive
+from layerscope.lab.archive.saving import Format, SavedImage, save_images
 from layerscope.lab.build.image import BuildRequest, build_image
 from layerscope.lab.build.layer import BuildOptions
 from layerscope.lab.build.stage import Progress
-from layerscope.lab.chown import give_to_root
-from layerscope.lab.commit import CommitOptions, Committed, commit_container, upper_tar
-from layerscope.lab.containers import open_overlay, writable_layer
-from layerscope.lab.copying import copy_in, copy_tar_in
-from layerscope.lab.create import create_container
-from layerscope.lab.disk import now
-from layerscope.lab.image_config import Maker
-from layerscope.lab.importing import Loaded, import_image, load_archive
-from layerscope.lab.new import make_lab
-from layerscope.lab.pack import LayerTar
-from layerscope.lab.removal import Removed, remove_container, remove_image
-from layerscope.lab.root import LabRoot
-from layerscope.lab.saving import Format, SavedImage, save_images
+from layerscope.lab.container.copying import copy_in, copy_tar_in
+from layerscope.lab.container.create import create_container
+from layerscope.lab.container.directories import open_overlay, writable_layer
+from layerscope.lab.image.commit import CommitOptions, Committed, commit_container, upper_tar
+from layerscope.lab.image.config import Maker
+from layerscope.lab.image.removal import Removed, remove_container, remove_image
+from layerscope.lab.image.tagging import Reference, parse_tag, tag_image
+from layerscope.lab.layer.pack import LayerTar
+from layerscope.lab.root.chown import give_to_root
+from layerscope.lab.root.disk import now
+from layerscope.lab.root.new import make_lab
+from layerscope.lab.root.root import LabRoot
+from layerscope.lab.root.sweep import sweep
 from layerscope.lab.shell.commands import CHANGING
 from layerscope.lab.shell.interpreter import Shell
 from layerscope.lab.shell.looking import LOOKING
-from layerscope.lab.sweep import sweep
-from layerscope.lab.tagging import Reference, parse_tag, tag_image
 from layerscope.model.container import Container
 from layerscope.model.digest import ContainerID, ImageID
 from layerscope.model.image import Image

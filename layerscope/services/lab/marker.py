@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from layerscope.lab.marker import read_marker
+from layerscope.lab.root.marker import read_marker
 from layerscope.services.session import Session
 
 

@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
-from layerscope.lab.changes import changed
-from layerscope.lab.commit import EMPTY_TAR
-from layerscope.lab.commit import Committed as Committed
-from layerscope.lab.tagging import parse_tag
+from layerscope.lab.build.changes import changed
+from layerscope.lab.image.commit import EMPTY_TAR
+from layerscope.lab.image.commit import Committed as Committed
+from layerscope.lab.image.tagging import parse_tag
 from layerscope.model.change import Change
 from layerscope.model.container import Container
 from layerscope.model.digest import DiffID, ImageID

@@ -13,7 +13,7 @@ from layerscope.errors import LayerscopeError, RootError, UsageError
 from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
-from layerscope.lab.marker import read_marker
+from layerscope.lab.root.marker import read_marker
 from layerscope.services.opening.handed_layers import layers_meant
 from layerscope.services.opening.without_engine import mounted_overlays, open_archive, open_mounted, open_overlay
 from layerscope.services.session import Session
@@ -132,7 +132,7 @@ def _opened(
 
         show_owners(store, files, owners.map)
     if marker is not None and prefix == "user" and files is not None and store.driver == "overlay2":
-        from layerscope.lab.owned_driver import OwnedOverlay2
+        from layerscope.lab.root.owned_driver import OwnedOverlay2
 
         files = OwnedOverlay2(root, dialect_for(prefix))
     return Session(place, root, store, files, setting)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from layerscope.errors import UnsupportedError
-from layerscope.lab.saving import ImageBytes
+from layerscope.lab.archive.saving import ImageBytes
 from layerscope.model.image import Image
 from layerscope.services.saving.archived import archived_image
 from layerscope.services.saving.blobs import blob_image

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
-from layerscope.lab.saving import ImageBytes
+from layerscope.lab.archive.saving import ImageBytes
 from layerscope.model.digest import DiffID
 from layerscope.model.image import Image
 from layerscope.services.saving.config import diff_ids_of, measured, read_config
@@ -38,7 +38,7 @@ def archived_image(store: ArchiveStore, image: Image) -> ImageBytes:
 
 
 class _ArchivedLayer:
-    """See :class:`layerscope.lab.saving.LayerBytes`."""
+    """See :class:`layerscope.lab.archive.saving.LayerBytes`."""
 
     def __init__(self, archive: Archive, member: str, diff_id: DiffID) -> None:
         self._archive = archive

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from layerscope.analysis.verify.blob import BlobRecord
 from layerscope.errors import CommitError, CorruptError
-from layerscope.formats.compression import decompressed
-from layerscope.lab.saving import ImageBytes
+from layerscope.formats.blocks.compression import decompressed
+from layerscope.lab.archive.saving import ImageBytes
 from layerscope.model.digest import DiffID, ImageID, hex_of, is_digest
 from layerscope.model.image import Image
 from layerscope.services.saving.config import diff_ids_of, measured, read_config
@@ -84,7 +84,7 @@ def _layer(store: ContainerdStore, content: Content, diff_id: DiffID, blob: Blob
 
 
 class _BlobLayer:
-    """See :class:`layerscope.lab.saving.LayerBytes`."""
+    """See :class:`layerscope.lab.archive.saving.LayerBytes`."""
 
     def __init__(self, blob: BlobRecord, diff_id: DiffID, stored_size: int | None) -> None:
         self._blob = blob

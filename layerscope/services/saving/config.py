@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from layerscope.errors import CommitError, CorruptError
-from layerscope.lab.saving import LayerBytes
+from layerscope.lab.archive.saving import LayerBytes
 from layerscope.model.digest import DiffID, ImageID, hex_of, is_digest
 from layerscope.stores.records.files import Fault
 from layerscope.stores.records.image_config import ImageConfig

@@ -14,9 +14,9 @@ from layerscope.analysis.verify.places import Places
 from layerscope.drivers import Driver, Elsewhere
 from layerscope.errors import CommitError, CorruptError
 from layerscope.formats.escape import escape
-from layerscope.formats.tarsplit import FileEntry, read_entries, reassemble
+from layerscope.formats.tar.split import FileEntry, read_entries, reassemble
 from layerscope.formats.whiteout import NAME_PREFIX
-from layerscope.lab.saving import ImageBytes, said
+from layerscope.lab.archive.saving import ImageBytes, said
 from layerscope.model.digest import ChainID, hex_of
 from layerscope.model.image import Image
 from layerscope.model.problem import Severity
@@ -63,7 +63,7 @@ def _image(store: Store, driver: Driver, image: Image, read: Callable[[], bytes 
 
 
 class _RecordedLayer:
-    """See :class:`layerscope.lab.saving.LayerBytes`."""
+    """See :class:`layerscope.lab.archive.saving.LayerBytes`."""
 
     def __init__(self, store: Store, driver: Driver, chain: ChainID) -> None:
         self._store = store

@@ -21,8 +21,8 @@ def diff_scans(old: Path, new: Path, limit: int | None = 20) -> Iterator[ScanDif
         UnsupportedError: one of them was written by a later version.
         RootError: one of them can't be read (PermissionDenied).
     """
-    from layerscope.analysis.scan_diff import differences
-    from layerscope.formats.scan_reader import ScanReader
+    from layerscope.analysis.scan.difference import differences
+    from layerscope.formats.scan.reader import ScanReader
 
     with ExitStack() as stack:
         reading = old

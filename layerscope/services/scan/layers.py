@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
-from layerscope.analysis.scan_rows import ScanTally, layer_rows
+from layerscope.analysis.scan.rows import ScanTally, layer_rows
 from layerscope.drivers import Driver, Elsewhere, MixedKinds
 from layerscope.formats.whiteout import UNMARKED
 from layerscope.model.claim import Category

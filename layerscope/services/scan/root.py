@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from layerscope.analysis.scan_rows import ScanTally, root_rows
+from layerscope.analysis.scan.rows import ScanTally, root_rows
 from layerscope.errors import CommitError
 from layerscope.formats.escape import escape
 from layerscope.model.claim import Category

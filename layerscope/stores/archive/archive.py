@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from layerscope.errors import CorruptError, PermissionDenied, RootError
-from layerscope.formats.byte_source import ByteSource, Slice, read_all, read_fully
-from layerscope.formats.compression import form_of_file
-from layerscope.formats.decompressed import DecompressedSource, Memory
-from layerscope.formats.disk_image import HEAD_BYTES, disk_image
+from layerscope.formats.blocks.compression import form_of_file
+from layerscope.formats.blocks.decompressed import DecompressedSource, Memory
+from layerscope.formats.blocks.image import HEAD_BYTES, disk_image
+from layerscope.formats.blocks.source import ByteSource, Slice, read_all, read_fully
 from layerscope.formats.escape import escape
-from layerscope.formats.tarheader import BLOCK
+from layerscope.formats.tar.header import BLOCK
 from layerscope.hostfs import Directory
 from layerscope.hostfs.block_file import BlockFile
 from layerscope.stores.archive.members import FolderMembers, Members, TarMembers

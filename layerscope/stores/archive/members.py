@@ -14,10 +14,10 @@ from typing import Protocol
 from msgspec import Struct
 
 from layerscope.errors import CorruptError
-from layerscope.formats.byte_source import ByteSource, Slice
+from layerscope.formats.blocks.source import ByteSource, Slice
 from layerscope.formats.escape import escape
-from layerscope.formats.tarindex import TarMember, tar_members
-from layerscope.formats.tarsparse import SparseBytes
+from layerscope.formats.tar.index import TarMember, tar_members
+from layerscope.formats.tar.sparse import SparseBytes
 from layerscope.hostfs import Directory
 from layerscope.hostfs.block_file import BlockFile
 from layerscope.model.problem import Problem, Severity

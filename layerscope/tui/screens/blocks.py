@@ -17,11 +17,11 @@ from layerscope.services import Session
 from layerscope.services.blocks import device_blocks, read_block
 from layerscope.tui.keys import picked
 from layerscope.tui.screens.over import OverScreen
-from layerscope.tui.widgets.block_facts import BlockFacts
-from layerscope.tui.widgets.block_grid import BlockGrid
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.prompt import Prompt
-from layerscope.tui.widgets.states import Empty, Failure, Loading
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.prompt import Prompt
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading
+from layerscope.tui.widgets.thin.facts import BlockFacts
+from layerscope.tui.widgets.thin.grid import BlockGrid
 
 _MOST_DIGITS = 20
 

@@ -22,10 +22,10 @@ from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.arrangement import Category
 from layerscope.tui.sources.change_rows import ChangeArrangement, count_changes
 from layerscope.tui.units import size_text
-from layerscope.tui.widgets.change_list import ChangeList
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.details.change_list import ChangeList
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.rows.line_view import LineView
 
 _MANY = 10_000
 _BACK = (("esc", "back"),)

@@ -20,10 +20,10 @@ from layerscope.tui.look import look_of
 from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.comparison import Comparison, compare_copies, preview
 from layerscope.tui.sources.files import Tick
-from layerscope.tui.widgets.comparison_view import BareComparisonView
-from layerscope.tui.widgets.copy_strip import CopyStrip
-from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.states import Failure, Loading, why_not
+from layerscope.tui.widgets.details.comparison import BareComparisonView
+from layerscope.tui.widgets.details.copy_strip import CopyStrip
+from layerscope.tui.widgets.frame.reading import asking, read_on_thread
+from layerscope.tui.widgets.frame.states import Failure, Loading, why_not
 
 
 class CompareView(OverScreen[None]):

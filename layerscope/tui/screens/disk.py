@@ -23,17 +23,17 @@ from layerscope.tui.sources.facts import Fact
 from layerscope.tui.sources.ledger_rows import LedgerArrangement, LedgerRows, facts_of_row
 from layerscope.tui.sources.removal_rows import facts_of_answer, facts_of_removal, removal_rows
 from layerscope.tui.units import size_text
-from layerscope.tui.widgets.facts_view import FactsView
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.header import HeaderBar, RootLine
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.ledger_tree import LedgerTree
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.removal_list import RemovalList
-from layerscope.tui.widgets.standing_legend import standing_legend
-from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.details.facts import FactsView
+from layerscope.tui.widgets.disk.ledger_tree import LedgerTree
+from layerscope.tui.widgets.disk.legend import standing_legend
+from layerscope.tui.widgets.disk.removal_list import RemovalList
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.header import HeaderBar, RootLine
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.reading import asking, read_on_thread
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.rows.line_view import LineView
 
 _TICKING = 0.06
 _TYPING = 0.12

@@ -17,14 +17,14 @@ from layerscope.services import Session
 from layerscope.tui.keys import bindings, picked
 from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.sources.ledger_rows import LedgerArrangement
-from layerscope.tui.widgets.filter_bar import FilterBar, FilterInput
-from layerscope.tui.widgets.header import HeaderBar
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.ledger_tree import LedgerTree
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.removal_list import RemovalList
-from layerscope.tui.widgets.states import Empty, Loading, StateView
+from layerscope.tui.widgets.disk.ledger_tree import LedgerTree
+from layerscope.tui.widgets.disk.removal_list import RemovalList
+from layerscope.tui.widgets.frame.filter_bar import FilterBar, FilterInput
+from layerscope.tui.widgets.frame.header import HeaderBar
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Empty, Loading, StateView
+from layerscope.tui.widgets.rows.line_view import LineView
 
 BACK = (("esc", "back"),)
 HINTS = (("r", "count again"), *BACK)

@@ -23,19 +23,19 @@ from layerscope.tui.keys import bindings
 from layerscope.tui.opening import Opened
 from layerscope.tui.screens.explore_editing import ExploreEditing
 from layerscope.tui.sources.stack import Shown, Stack, stack_of
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.entities_pane import EntitiesPane
-from layerscope.tui.widgets.header import HeaderBar, RootLine
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.stack import LayerStack
-from layerscope.tui.widgets.stack_pane import StackPane
-from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
-from layerscope.tui.widgets.tree_pane import TreePane
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.entities.pane import EntitiesPane
+from layerscope.tui.widgets.files.tree_pane import TreePane
+from layerscope.tui.widgets.frame.header import HeaderBar, RootLine
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.stack.blocks import LayerStack
+from layerscope.tui.widgets.stack.pane import StackPane
 
 if TYPE_CHECKING:
     from layerscope.services.watch import Moved
-    from layerscope.tui.widgets.details import Details
+    from layerscope.tui.widgets.details.pane import Details
 
 _DEBOUNCE = 0.06
 _SOON = 0.2
@@ -252,7 +252,7 @@ class ExploreScreen(ExploreEditing):
     async def _mount_details(self) -> None:
         self.keep_focus()
         self.post_message(self.FirstLook())
-        from layerscope.tui.widgets.details import Details
+        from layerscope.tui.widgets.details.pane import Details
 
         await self.query_one("#details", Pane).mount(Details(id="facts"))
         self.query_one(TreePane).tell()

@@ -15,10 +15,10 @@ from layerscope.services import Session
 from layerscope.tui.look import copy_path
 from layerscope.tui.sources.arrangement import Category
 from layerscope.tui.text import escape
-from layerscope.tui.widgets.header import HeaderBar
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.stack import LayerStack
-from layerscope.tui.widgets.tree_pane import TreePane
+from layerscope.tui.widgets.files.tree_pane import TreePane
+from layerscope.tui.widgets.frame.header import HeaderBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 if TYPE_CHECKING:
     from layerscope.tui.sources.stack import Stack

@@ -14,12 +14,12 @@ from layerscope.model.level import Role
 from layerscope.tui.screens.explore_keys import ExploreKeys
 from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.text import escape
-from layerscope.tui.widgets.entities import EntityList
-from layerscope.tui.widgets.filter_bar import FilterInput
-from layerscope.tui.widgets.header import HeaderBar
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.stack import LayerStack
-from layerscope.tui.widgets.tree_pane import TreePane
+from layerscope.tui.widgets.entities.list import EntityList
+from layerscope.tui.widgets.files.tree_pane import TreePane
+from layerscope.tui.widgets.frame.filter_bar import FilterInput
+from layerscope.tui.widgets.frame.header import HeaderBar
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.stack.blocks import LayerStack
 
 if TYPE_CHECKING:
     from layerscope.tui.screens.dialogs.changed import Changed

@@ -25,11 +25,11 @@ from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.files import Tick
 from layerscope.tui.sources.goto import parse_destination
 from layerscope.tui.theme import ramp_color
-from layerscope.tui.widgets.file_reader import FileReader
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.prompt import Prompt
-from layerscope.tui.widgets.reading import asking, read_on_thread
-from layerscope.tui.widgets.states import Empty, Failure, Loading, why_not
+from layerscope.tui.widgets.file.reader import FileReader
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.prompt import Prompt
+from layerscope.tui.widgets.frame.reading import asking, read_on_thread
+from layerscope.tui.widgets.frame.states import Empty, Failure, Loading, why_not
 
 
 class FileView(OverScreen[None]):

@@ -14,7 +14,7 @@ from layerscope.tui.look import LookApp, look_of
 from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.help_lines import GAP_CELLS, KEY_CELLS, SIGN_CELLS, HelpLine, help_blocks, in_columns
 from layerscope.tui.text import crop, fit
-from layerscope.tui.widgets.scroll_rows import ScrollRows
+from layerscope.tui.widgets.rows.scroll import ScrollRows
 
 _Cells = list[HelpLine | None]
 

@@ -17,11 +17,11 @@ from layerscope.services import Session
 from layerscope.tui.keys import picked
 from layerscope.tui.look import look_of
 from layerscope.tui.screens.over import OverScreen
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.json_tree import JsonTree
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.prompt import Prompt
-from layerscope.tui.widgets.states import Failure, Loading, why_not
+from layerscope.tui.widgets.file.json_tree import JsonTree
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.prompt import Prompt
+from layerscope.tui.widgets.frame.states import Failure, Loading, why_not
+from layerscope.tui.widgets.rows.line_view import LineView
 
 _LONGEST_COPY = 1 << 20
 

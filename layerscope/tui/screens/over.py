@@ -11,9 +11,9 @@ from textual.screen import Screen, ScreenResultType
 from textual.widget import Widget
 
 from layerscope.tui.keys import picked
-from layerscope.tui.widgets.filter_bar import FilterBar
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.pane import Pane
+from layerscope.tui.widgets.frame.filter_bar import FilterBar
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
 
 
 class OverScreen(Screen[ScreenResultType], Generic[ScreenResultType]):

@@ -16,9 +16,9 @@ from layerscope.tui.look import copy_path, look_of
 from layerscope.tui.screens.over import OverScreen
 from layerscope.tui.sources.facts import Fact
 from layerscope.tui.text import cell_len, crop, fit
-from layerscope.tui.widgets.facts_view import FactsView
-from layerscope.tui.widgets.line_view import LineView
-from layerscope.tui.widgets.states import Empty
+from layerscope.tui.widgets.details.facts import FactsView
+from layerscope.tui.widgets.frame.states import Empty
+from layerscope.tui.widgets.rows.line_view import LineView
 
 _SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 _COLORS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "muted"}

@@ -12,10 +12,10 @@ from textual.screen import Screen
 
 from layerscope.errors import LayerscopeError, PermissionDenied
 from layerscope.tui.keys import bindings
-from layerscope.tui.widgets.header import HeaderBar, RootLine
-from layerscope.tui.widgets.key_bar import KeyBar
-from layerscope.tui.widgets.pane import Pane
-from layerscope.tui.widgets.states import Failure, Loading, State, StateView
+from layerscope.tui.widgets.frame.header import HeaderBar, RootLine
+from layerscope.tui.widgets.frame.key_bar import KeyBar
+from layerscope.tui.widgets.frame.pane import Pane
+from layerscope.tui.widgets.frame.states import Failure, Loading, State, StateView
 
 _HINTS = (("r", "try again"), ("q", "quit"))
 

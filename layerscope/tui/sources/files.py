@@ -19,7 +19,7 @@ from layerscope.tui.glyphs import mark_of
 from layerscope.tui.sources.arrangement import Arrangement, by_name
 from layerscope.tui.sources.file_row import FileRow, RowMaker, Surroundings
 from layerscope.tui.sources.search import Hits
-from layerscope.tui.widgets.tree_rows import Item
+from layerscope.tui.widgets.rows.tree_rows import Item
 
 COMPARE_BYTES = 1 << 20
 """Files larger than that aren't read to tell a listing whether a copy differs."""

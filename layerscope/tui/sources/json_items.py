@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from layerscope.tui.widgets.tree_rows import Item
+from layerscope.tui.widgets.rows.tree_rows import Item
 
 _LONGEST_TEXT = 4096
 _MOST_SEARCHED = 200_000

@@ -17,7 +17,7 @@ from layerscope.tui.background import sort_gently
 from layerscope.tui.sources.facts import Fact
 from layerscope.tui.sources.search import Matcher
 from layerscope.tui.units import size_text
-from layerscope.tui.widgets.tree_rows import Item
+from layerscope.tui.widgets.rows.tree_rows import Item
 
 
 class Standing(StrEnum):

@@ -34,10 +34,10 @@ from layerscope.services.lab.preview import (
 from layerscope.tui.look import look_of
 from layerscope.tui.screens.dialogs.dialog import Dialog, Tick
 from layerscope.tui.screens.dialogs.field import Field
-from layerscope.tui.widgets.change_list import ChangeList
-from layerscope.tui.widgets.layer_sums import LayerSums
-from layerscope.tui.widgets.reading import read_on_thread
-from layerscope.tui.widgets.stack_preview import StackPreview, counts_of, new_block, old_blocks
+from layerscope.tui.widgets.details.change_list import ChangeList
+from layerscope.tui.widgets.frame.reading import read_on_thread
+from layerscope.tui.widgets.stack.layer_sums import LayerSums
+from layerscope.tui.widgets.stack.preview import StackPreview, counts_of, new_block, old_blocks
 
 _TYPING = 0.15
 _MOST_LISTED = 50_000

@@ -1,0 +1,1 @@
+"""The blocks of thin devices: who wrote them, who shares them, which files they belong to."""

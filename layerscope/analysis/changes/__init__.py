@@ -1,0 +1,1 @@
+"""What differs: between two views, as docker's diff and podman's tell it, and line by line."""

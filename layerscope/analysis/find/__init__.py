@@ -1,0 +1,1 @@
+"""Names in all levels of many stacks, and what becomes of each."""

@@ -1,0 +1,1 @@
+"""Every entry of a root as rows, and what grew between two scans."""

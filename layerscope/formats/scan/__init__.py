@@ -1,0 +1,1 @@
+"""Scans of a root, written and read: the native file, and parquet."""

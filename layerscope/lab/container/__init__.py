@@ -1,0 +1,1 @@
+"""Containers that were created and never started: their layers, records, volumes, and files into them."""

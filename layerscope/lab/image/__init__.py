@@ -1,0 +1,1 @@
+"""Images of a lab: committed, named, removed, and the config of each."""

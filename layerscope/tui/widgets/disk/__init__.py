@@ -1,0 +1,1 @@
+"""The Disk screen: where every byte is, and what could go."""

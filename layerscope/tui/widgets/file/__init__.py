@@ -1,0 +1,1 @@
+"""One file to read: as text, as bytes, as a JSON tree."""

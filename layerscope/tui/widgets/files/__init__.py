@@ -1,0 +1,1 @@
+"""Pane 3: the files of a stack."""

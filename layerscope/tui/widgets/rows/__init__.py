@@ -1,0 +1,1 @@
+"""Lists and trees of any length: a flat list of rows, of which only those on the screen are drawn."""

@@ -1,0 +1,1 @@
+"""Pane 2: the layer stack to scale, and that of an image to be."""
