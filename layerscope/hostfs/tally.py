@@ -1,4 +1,4 @@
-"""The tally of one directory: what its entries take, its directories, and those entries that need a closer look.
+"""The tally of a directory: what its entries take, its directories, and those entries that need a closer look.
 
 This is the innermost loop of everything that is measured. ``_tally.c`` does the same without an object for each entry,
 in half the time; an installation without a C compiler has this loop alone and the same answers, as has a process with
@@ -6,13 +6,15 @@ in half the time; an installation without a C compiler has this loop alone and t
 
 | tuple | fields |
 | --- | --- |
-| tally | entries, blocks, bytes, those of directories, those of symlinks, vanished, directories, stamps, apart, errno |
+| tally | descriptor, device, sums, directories, stamps, apart, errno |
+| sums | entries, blocks, bytes, those of directories, those of symlinks, vanished |
 | apart | name, mode, inode, device, link count, bytes, blocks, change time (ns, modulo 2**64) |
 
 Blocks are of 512 bytes. ``stamps`` are, where they were asked for, eight bytes each: inode and change time of each of
 the directories, in their order. Apart, and not counted, are entries of another device, and names of inodes that have
-several names and take up space. ``errno`` says why the directory was not read to its end: 0 where it was.
-Source: getdents64(2), fstatat(2).
+several names and take up space. ``errno`` says why the directory was not opened, or not read to its end: 0 where it
+was. The descriptor stays open for the directories in this one; it is -1 where there are none, and nothing is apart.
+Source: openat(2), open(2) O_NOATIME, getdents64(2), fstatat(2).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 Apart = tuple[str, int, int, int, int, int, int, int]
-Tally = tuple[int, int, int, int, int, int, list[str], bytes, list[Apart], int]
+Sums = tuple[int, int, int, int, int, int]
+Tally = tuple[int, int, Sums, list[str], bytes, list[Apart], int]
 
 STAMP_BYTES = 16
 """Of one directory: its inode and its change time."""
@@ -36,12 +39,27 @@ UNSIGNED = (1 << 64) - 1
 _TYPE, _FOLDER, _SYMLINK = 0o170000, 0o040000, 0o120000
 
 
-def tally_in_python(fd: int, device: int, marked: bool, without: Container[str] = ()) -> Tally:
-    """The tally of the directory behind ``fd``, which is at its start.
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOATIME = getattr(os, "O_NOATIME", 0)
+
+
+def _open(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _FLAGS | _NOATIME, dir_fd=parent)
+    except PermissionError:
+        return os.open(name, _FLAGS, dir_fd=parent)
+
+
+def tally_in_python(
+    parent: int, name: str, device: int, crosses: bool, marked: bool, without: Container[str] = ()
+) -> Tally:
+    """The tally of the directory ``name`` in the one behind ``parent``.
 
     Args:
-        fd: the directory; it stays open.
+        parent: a descriptor.
+        name: not followed where it is a symlink.
         device: that of the entries to count.
+        crosses: count those of the directory's own device instead.
         marked: whether stamps are asked for.
         without: names to pass over.
     """
@@ -50,6 +68,11 @@ def tally_in_python(fd: int, device: int, marked: bool, without: Container[str] 
     apart: list[Apart] = []
     entries = blocks = apparent = folder_size = symlink_size = vanished = failed = 0
     try:
+        fd = _open(name, parent)
+    except OSError as error:
+        return -1, device, (0, 0, 0, 0, 0, 0), [], b"", [], error.errno or errno.EIO
+    try:
+        device = os.fstat(fd).st_dev if crosses else device
         with os.scandir(fd) as scan:
             for entry in scan:
                 if without and entry.name in without:
@@ -82,8 +105,19 @@ def tally_in_python(fd: int, device: int, marked: bool, without: Container[str] 
                     symlink_size += size
     except OSError as error:
         failed = error.errno or errno.EIO
+    except BaseException:
+        os.close(fd)
+        raise
+    if not folders and not apart:
+        os.close(fd)
+        fd = -1
     sums = (entries, blocks, apparent, folder_size, symlink_size, vanished)
-    return (*sums, folders, stamps.tobytes(), apart, failed)
+    return fd, device, sums, folders, stamps.tobytes(), apart, failed
+
+
+def tallies_in_python(parent: int, names: list[str], device: int, crosses: bool, marked: bool) -> list[Tally]:
+    """The tallies of several directories in the one behind ``parent``."""
+    return [tally_in_python(parent, name, device, crosses, marked) for name in names]
 
 
 def stamps_in_python(fd: int, device: int, names: str) -> bytes | None:
@@ -117,7 +151,7 @@ def _compiled() -> Any:
 _extension = _compiled()
 COMPILED = _extension is not None
 """Whether others may go on in this process while a directory is read."""
-tally: Callable[[int, int, bool], Tally] = _extension.tally if COMPILED else tally_in_python
-"""As ``tally_in_python``, without names to pass over."""
+tallies: Callable[[int, list[str], int, bool, bool], list[Tally]] = _extension.tally if COMPILED else tallies_in_python
+"""As ``tallies_in_python``."""
 stamps: Callable[[int, int, str], bytes | None] = _extension.stamps if COMPILED else stamps_in_python
 """As ``stamps_in_python``."""

@@ -15,6 +15,7 @@ from sample_roots import copied, deepened
 
 from layerscope.analysis.measuring.pool import Cancelled
 from layerscope.hostfs import measure
+from layerscope.hostfs.tally import Tally
 from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger
 from layerscope.model.problem import Severity
@@ -257,14 +258,14 @@ def test_files_that_vanish_are_counted(overlay2_root: Path, tmp_path: Path, monk
     top = root / "volumes/vol1/_data"
     for name in ("one", "two"):
         (top / name / "in").mkdir(parents=True)
-    real = measure._open
+    real = measure.tallies
 
-    def late(name: str, parent: int) -> int:
-        if name == "one":
+    def late(parent: int, names: list[str], *more: bool) -> list[Tally]:
+        if "one" in names:
             shutil.rmtree(top / "one")
-        return real(name, parent)
+        return real(parent, names, *more)
 
-    monkeypatch.setattr(measure, "_open", late)
+    monkeypatch.setattr(measure, "tallies", late)
     found = counted(root)
     assert found.vanished == 1
     assert found.unaccounted_disk == 0
