@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
+import threading
+from typing import NoReturn
 
 _FEW_COLLECTIONS = 100_000
 """Objects between two collections: what is imported, and what records hold, is hardly ever garbage."""
@@ -30,5 +33,24 @@ def main() -> int:
         return 1
 
 
+def start() -> NoReturn:
+    """Run as a program, and leave it.
+
+    Python would take apart all that was made, object by object, which is a seventh of the time of a short answer; the
+    kernel has it back at once. Where a thread is still at work, or something can't be written, Python ends it its way.
+    """
+    code = main()
+    if threading.active_count() > 1 or os.environ.get("LAYERSCOPE_DEBUG"):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

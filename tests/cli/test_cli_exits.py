@@ -250,6 +250,28 @@ def test_a_defect_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         __main__.main()
 
 
+@pytest.mark.parametrize("at_work", [False, True], ids=["alone", "a thread is at work"])
+def test_what_is_to_be_done_at_the_end_is_done(tmp_path: Path, at_work: bool) -> None:
+    """The program isn't taken apart; what was asked for at its end, and a thread's work, must not be lost by that."""
+    thread = "def work():\n    time.sleep(0.5)\n    Path('worked').touch()\nthreading.Thread(target=work).start()\n"
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from pathlib import Path\n"
+        f"{thread if at_work else ''}"
+        "atexit.register(print, 'at the end')\n"
+        "sys.argv = ['layerscope', '--root', '/no/such/root', 'info']\n"
+        "sys.stdout.write('held back, ')\n"
+        "from layerscope.__main__ import start\n"
+        "start()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__main__.__file__).parents[1])}
+    environment.pop("PYTHONUNBUFFERED", None)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "held back, at the end\n")
+    assert "/no/such/root" in done.stderr
+    assert (tmp_path / "worked").exists() == at_work
+
+
 def test_export_is_complete_or_not_there(ask: Any, overlay2_root: Path, tmp_path: Path) -> None:
     import tarfile
 
