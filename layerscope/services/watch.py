@@ -70,17 +70,22 @@ def watch(session: Session, levels: tuple[Level, ...], stop: threading.Event) ->
                 debounce=_SETTLE_MS * 2,
                 step=_STEP_MS,
                 rust_timeout=_WAKE_MS,
+                yield_on_timeout=True,
                 stop_event=stop,
                 raise_interrupt=False,
                 recursive=False,
                 ignore_permission_denied=True,
             )
+            listed_again = False
             for group in changes:
                 moved = _sort_out(folders, [path for _, path in group])
                 if moved.records or moved.paths:
                     yield moved
                 if any(change is not watchfiles.Change.modified and os.path.isdir(path) for change, path in group):
                     break  # there are directories that nobody watches yet
+                if not listed_again and _find_folders(session, levels) != folders:
+                    break  # and these were made after the listing, before the kernel watched
+                listed_again = True
         except (OSError, RuntimeError):  # one went away while it was to be watched, or the kernel has no watch left
             stop.wait(_RETRY_SECONDS)
 

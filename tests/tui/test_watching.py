@@ -17,6 +17,9 @@ from one_screen import NO_SETTINGS, settled
 from textual.pilot import Pilot
 
 from layerscope import open_root
+from layerscope.model.level import Level
+from layerscope.services import Session
+from layerscope.services import watch as watching
 from layerscope.services.watch import Moved, watch
 from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.glyphs import Mark
@@ -132,6 +135,38 @@ def test_only_records_and_the_one_upper_directory_are_watched(root: Path):
         assert next_told(lambda: shutil.copytree(container, root / "containers" / "new", dirs_exist_ok=True)).records
         (upper / "deep/er").mkdir(parents=True)
         next_told((upper / "deep/er/d").touch, lambda moved: "deep/er" in moved.folders)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_what_is_made_before_the_kernel_watches_is_watched_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upper, real = upper_of(root, "editor"), watching._find_folders
+
+    def late(session: Session, levels: tuple[Level, ...]) -> Any:
+        found = real(session, levels)
+        (upper / "deep/er").mkdir(parents=True, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(watching, "_find_folders", late)
+    stop, told = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        with open_root(root) as session:
+            for moved in watch(session, session.levels(session.find("editor")), stop):
+                if "deep/er/d" in moved.paths:
+                    told.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        end = time.monotonic() + 20
+        while not told.is_set():
+            assert time.monotonic() < end, "it was not told"
+            if (upper / "deep/er").is_dir():
+                (upper / "deep/er/d").touch()
+            told.wait(0.3)
     finally:
         stop.set()
         thread.join(20)
