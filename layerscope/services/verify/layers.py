@@ -24,6 +24,7 @@ from layerscope.model.subject import Subject
 from layerscope.model.tree import ContentsAbsent, LayerDirectory
 from layerscope.model.verdict import Finding, Verdict
 from layerscope.services.session import Session
+from layerscope.services.verify.meanwhile import changed_meanwhile
 from layerscope.services.workers import Job, run_jobs
 from layerscope.stores.archive.store import ArchiveStore
 from layerscope.stores.base import PullsInParts, ShiftsOwners
@@ -289,20 +290,10 @@ def _cache_ids_below(layers: Mapping[ChainID, Layer], layer: Layer) -> Iterator[
 
 
 def _judged(session: Session, planned: _Planned) -> Verdict:
-    """The verdict of a layer; one that was removed while it was checked isn't wrong."""
+    """The verdict of a layer; one that was removed, or made anew, while it was checked isn't wrong."""
     verdict = judged(planned.verdict, planned.parts)
-    if verdict.ok or planned.record is None:
-        return verdict
-    if not isinstance(session.store, DockerStore):
-        return verdict
-    try:
-        session.root.descend(planned.record.path.rpartition("/")[0]).stat_self()
-    except FileNotFoundError:
-        skipped = "the layer was removed while it was checked"
-        return replace(verdict, ok=None, skipped=skipped, findings=(), more=0)
-    except OSError:
-        pass
-    return verdict
+    skipped = "" if verdict.ok else changed_meanwhile(session, verdict)
+    return replace(verdict, ok=None, skipped=skipped, findings=(), more=0) if skipped else verdict
 
 
 def judged(verdict: Verdict, parts: Sequence[Part]) -> Verdict:
