@@ -16,10 +16,8 @@ Directories of a root are given as descriptors that the program inherits.
 | check | unit, root descriptor, device, folders, stamps |
 | verdict | unit, directories, whether they are as they were |
 
-``folders`` is one text: for each directory that has directories its path and their names, NUL between them, two NUL
-between one and the next. ``stamps`` are eight bytes each: the inode and the change time (ns) of each of those names, in
-that order. A directory's change time moves when an entry is added, removed or renamed in it; that a file's content
-changed it does not tell.
+``folders`` and ``stamps`` are those of :mod:`layerscope.hostfs.tally`. A directory's change time moves when an entry is
+added, removed or renamed in it; that a file's content changed it does not tell.
 
 A task is given up after a number of entries; what is left of it comes back as more tasks, so that large trees are
 shared out. Symlinks and devices count like files; an inode with several names counts once all of them were seen, else
@@ -36,12 +34,22 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING or __name__ != "__main__":
-    from layerscope.hostfs.tally import STAMP_BYTES, Apart, stamps, tallies, tally_in_python
+    from layerscope.hostfs.tally import (
+        FOLDER_END,
+        OTHER_DEVICE,
+        SEVERAL_NAMES,
+        STAMP_BYTES,
+        Apart,
+        join,
+        stamps,
+        tally,
+        tally_in_python,
+    )
 else:
     sys.path.append(os.path.dirname(__file__))
-    from tally import STAMP_BYTES, stamps, tallies, tally_in_python
+    from tally import FOLDER_END, OTHER_DEVICE, SEVERAL_NAMES, STAMP_BYTES, join, stamps, tally, tally_in_python
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
 Task = tuple[int, int, str, list[str], int, bool, list[str], bool]
@@ -52,32 +60,14 @@ Unreadable = tuple[str, int, int]
 Link = tuple[int, int, int, int, int]
 Sums = tuple[int, int, int, int, int, int, int, list[Unreadable], list[Link], "Marks | None"]
 Done = tuple[list[Sums], list[Task], list[Verdict]]
-FOLDER_END = "\0\0"
 
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_OPEN = 128
-_TOGETHER = 12
-"""Directories that are read in one go: threads wait less for each other."""
 _TYPE, _FOLDER, _SYMLINK = 0o170000, 0o040000, 0o120000
+_TOGETHER = 64
+"""Directories that are handed to a tally at a time: of very many it would give most back, again and again."""
 _BLOCK = 512
 _SUBVOLUME_INODE = 256
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
-
-
-def _descend(root: int, path: str) -> int:
-    """A descriptor of the directory at ``path``, one component after the other."""
-    fd = os.dup(root)
-    for name in path.split("/") if path else ():
-        try:
-            below = os.open(name, _PATH_ONLY, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
 
 
 class Measuring:
@@ -86,7 +76,7 @@ class Measuring:
     def __init__(self, task: Task) -> None:
         self.unit, self.root, self.path, self.names, self.device, self.crosses, borders, marked = task
         self.borders = borders
-        self.bordering = {border.rpartition("/")[0] for border in borders}
+        self.above_borders = {above for border in borders for above in _paths_above(border)}
         self.disk = self.apparent = self.count = self.file_bytes = self.symlink_bytes = self.vanished = 0
         self.unreadable: list[Unreadable] = []
         self.links: dict[int, list[int]] = {}
@@ -94,83 +84,62 @@ class Measuring:
         self.whole = not borders
         self.folders: list[str] = []
         self.stamps: list[bytes] = []
+        self.left: list[tuple[str, list[str]]] = []
 
     def run(self, budget: int, is_ended: Callable[[], bool]) -> list[Task]:
         """Measure until about ``budget`` entries are counted, and give what is left to do."""
-        try:
-            frames = [(_descend(self.root, self.path), self.path, list(self.names))]
-        except OSError:
-            self.vanished += len(self.names)
-            return []
-        left: list[Task] = []
-        try:
-            while frames:
-                fd, path, pending = frames[-1]
-                if not pending:
-                    frames.pop()
-                    os.close(fd)
-                    continue
-                if self.count >= budget or len(frames) > _MOST_OPEN or is_ended():
-                    frames.pop()
-                    os.close(fd)
-                    more = (self.device, self.crosses, self.borders, self.marked)
-                    left.append((self.unit, self.root, path, pending, *more))
-                    continue
-                names = pending[-_TOGETHER:]
-                del pending[-_TOGETHER:]
-                frames.extend(self._scan(fd, path, names))
-        finally:
-            for fd, _, _ in frames:
-                os.close(fd)
-        return left
+        self.left = [(self.path, list(self.names))]
+        while self.left and self.count < budget and not is_ended():
+            path, pending = self.left[-1]
+            names = pending[-_TOGETHER:]
+            del pending[-_TOGETHER:]
+            if not pending:
+                self.left.pop()
+            bordering = [name for name in names if join(path, name) in self.above_borders]
+            plain = [name for name in names if name not in bordering] if bordering else names
+            if bordering:
+                self._count(path, bordering, budget - self.count, borders=True)
+            if plain:
+                self._count(path, plain, budget - self.count, borders=False)
+        more = (self.device, self.crosses, self.borders, self.marked)
+        return [(self.unit, self.root, path, names, *more) for path, names in self.left]
 
-    def _scan(self, parent: int, path: str, names: list[str]) -> Iterator[tuple[int, str, list[str]]]:
-        """Count what is in directories; of each that has directories its descriptor, its path and these."""
-        where = (self.device, self.crosses, self.marked)
-        if self.bordering and any(_below(path, name) in self.bordering for name in names):
-            found = [tally_in_python(parent, name, *where, self._borders_in(_below(path, name))) for name in names]
+    def _count(self, path: str, names: list[str], budget: int, borders: bool) -> None:
+        """Count what is in directories at a path, as much as the budget allows; the rest is left."""
+        where = (self.root, path, names, self.device, self.crosses, self.marked, max(1, budget))
+        if borders:
+            sums, folders, stamps, apart, left = tally_in_python(*where, set(self.borders), deep=False)
         else:
-            found = tallies(parent, names, *where)
-        for name, (fd, device, sums, folders, marks, apart, failed) in zip(names, found, strict=True):
-            below = _below(path, name)
-            entries, blocks, size, folder_size, symlink_size, vanished = sums
-            self.disk += blocks * _BLOCK
-            self.apparent += size
-            self.count += entries
-            self.file_bytes += size - folder_size
-            self.symlink_bytes += symlink_size
-            self.vanished += vanished
-            for entry in apart:
-                self._look(entry, device, folders)
-            if failed:
-                self._closed(parent, name, below, failed)
-            if not folders:
-                if fd >= 0:
-                    os.close(fd)
-                continue
-            if self.marked:
-                self.folders.append("\0".join((below, *folders)))
-                self.stamps.append(marks)
-            yield fd, below, folders
+            sums, folders, stamps, apart, left = tally(*where)
+        entries, blocks, size, folder_size, symlink_size, vanished = sums
+        self.disk += blocks * _BLOCK
+        self.apparent += size
+        self.count += entries
+        self.file_bytes += size - folder_size
+        self.symlink_bytes += symlink_size
+        self.vanished += vanished
+        self.left.extend(left)
+        if folders:
+            self.folders.append(folders)
+            self.stamps.append(stamps)
+        for entry in apart:
+            self._look(entry)
 
-    def _borders_in(self, path: str) -> set[str]:
-        """The names in a directory behind which something else begins."""
-        within = f"{path}/"
-        return {border.removeprefix(within) for border in self.borders if border.startswith(within)}
-
-    def _look(self, entry: Apart, device: int, folders: list[str]) -> None:
-        """Count an entry of another device, if it belongs here, or one name of an inode that has several."""
-        name, mode, inode, own_device, nlink, size, blocks, _changed = entry
-        if own_device == device:
+    def _look(self, entry: Apart) -> None:
+        """Count what a tally left apart: a name of an inode that has several, or an entry of another device."""
+        why, path, name, mode, inode, device, links, size, blocks = entry
+        if why == SEVERAL_NAMES:
             self.count += 1
-            self._link(own_device << 64 | inode, nlink, mode, size, blocks)
+            self._link(device << 64 | inode, links, mode, size, blocks)
             return
         self.whole = False
-        if self.crosses and mode & _TYPE == _FOLDER and inode == _SUBVOLUME_INODE:
+        if why != OTHER_DEVICE:
+            self._closed(why, join(path, name), mode, size, blocks)
+        elif self.crosses and mode & _TYPE == _FOLDER and inode == _SUBVOLUME_INODE:
             self.count += 1
             self.disk += blocks * _BLOCK
             self.apparent += size
-            folders.append(name)
+            self.left.append((path, [name]))
 
     def _link(self, key: int, nlink: int, mode: int, size: int, blocks: int) -> None:
         """Note one name of an inode that has several; it counts once all of them were seen."""
@@ -188,19 +157,14 @@ class Measuring:
             self.disk += blocks * _BLOCK
             self.apparent += size
 
-    def _closed(self, parent: int, name: str, path: str, failed: int) -> None:
-        self.whole = False
-        if failed in _GONE:
+    def _closed(self, why: int, path: str, mode: int, size: int, blocks: int) -> None:
+        """A directory that can't be read, or is gone; it was counted where it was found."""
+        if why in _GONE or not mode:
             self.vanished += 1
             return
-        try:
-            stat = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except OSError:
-            self.vanished += 1
-            return
-        self.unreadable.append((path, stat.st_blocks * _BLOCK, stat.st_size))
-        self.disk -= stat.st_blocks * _BLOCK
-        self.apparent -= stat.st_size
+        self.unreadable.append((path, blocks * _BLOCK, size))
+        self.disk -= blocks * _BLOCK
+        self.apparent -= size
         self.count -= 1
 
     def sums(self) -> Sums:
@@ -211,6 +175,11 @@ class Measuring:
         if self.marked and self.whole and not self.vanished:
             marks = (FOLDER_END.join(self.folders), b"".join(self.stamps))
         return (*plain, self.unreadable, links, marks)
+
+
+def _paths_above(border: str) -> list[str]:
+    """The paths of the directories that a border lies in, at any depth."""
+    return [border[:at] for at, letter in enumerate(border) if letter == "/"]
 
 
 def unchanged(check: Check) -> bool:

@@ -43,7 +43,7 @@ def root(overlay2_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def crew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What helps to measure: each of both, where there is a compiled tally."""
     if request.param == "threads" and not tally.COMPILED:
-        pytest.skip("_tally.c was not compiled here: nothing is measured by threads")
+        pytest.skip("nothing was compiled here, so nothing is measured by threads")
     monkeypatch.setattr(pool, "COMPILED", request.param == "threads")
     return str(request.param)
 

@@ -14,8 +14,7 @@ from ledger_facts import assert_closed, assert_nobodys, du, planted_in
 from sample_roots import copied, deepened
 
 from layerscope.analysis.measuring.pool import Cancelled
-from layerscope.hostfs import measure
-from layerscope.hostfs.tally import Tally
+from layerscope.hostfs import measure, tally
 from layerscope.model.claim import Category
 from layerscope.model.ledger import Ledger
 from layerscope.model.problem import Severity
@@ -258,14 +257,15 @@ def test_files_that_vanish_are_counted(overlay2_root: Path, tmp_path: Path, monk
     top = root / "volumes/vol1/_data"
     for name in ("one", "two"):
         (top / name / "in").mkdir(parents=True)
-    real = measure.tallies
+    real = tally._open
 
-    def late(parent: int, names: list[str], *more: bool) -> list[Tally]:
-        if "one" in names:
+    def late(name: str, parent: int) -> int:
+        if name == "one":
             shutil.rmtree(top / "one")
-        return real(parent, names, *more)
+        return real(name, parent)
 
-    monkeypatch.setattr(measure, "tallies", late)
+    monkeypatch.setattr(measure, "tally", tally.tally_in_python)
+    monkeypatch.setattr(tally, "_open", late)
     found = counted(root)
     assert found.vanished == 1
     assert found.unaccounted_disk == 0

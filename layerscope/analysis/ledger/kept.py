@@ -15,8 +15,8 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from layerscope.hostfs.measure import FOLDER_END, Check, Marks, Task, Verdict
-from layerscope.hostfs.tally import STAMP_BYTES
+from layerscope.hostfs.measure import Check, Marks, Task, Verdict
+from layerscope.hostfs.tally import FOLDER_END, STAMP_BYTES
 from layerscope.model.ledger import Inode
 
 _YOUNG_NS = 2_000_000_000
