@@ -82,6 +82,25 @@ def test_the_reader_tells_what_the_kernel_tells(options: list[str], tmp_path: Pa
     assert check.returncode == 0, check.stdout
 
 
+def test_a_copy_of_all_mounts_holds_none_of_ours(tmp_path: Path) -> None:
+    """Other tests, sandboxes and engines make such copies at any time, and keep them for long."""
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(image)], check=True)
+    with mounted(image, "rw") as place:
+        (place / "file").write_text("x")
+        words = ["unshare", "--mount", "sh", "-c", "echo copied; read -r _"]
+        copy = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert copy.stdout is not None and copy.stdout.readline() == b"copied\n"
+    try:
+        assert not FileSystem(BlockFile.open_path(image)).superblock.needs_recovery
+        with mounted(image, "ro") as place:
+            assert (place / "file").read_text() == "x"
+    finally:
+        copy.communicate()
+
+
 def test_blocks_of_64k_hold_what_was_put_there(tmp_path: Path) -> None:
     """No kernel with pages of 4 KiB mounts such a file system, so mke2fs fills it."""
     folder = tmp_path / "folder"
