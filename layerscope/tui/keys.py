@@ -13,7 +13,7 @@ Users change keys in ``keys.toml`` of the settings folder, by id; a key that is 
 from __future__ import annotations
 
 import string
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,16 +162,12 @@ KEYS: tuple[Key, ...] = (
 """All keys, in the order in which help lists them."""
 
 
-def bindings(*where: str, first: Collection[str] = ()) -> list[Binding]:
-    """Textual's bindings for the given places, with ids, so that users can remap them.
-
-    Those with an ID in ``first`` are acted on before the next key is looked at: what is typed right behind a key that
-    moves the focus would else go where the focus was.
-    """
-    return [_binding(key, key.id in first) for key in KEYS if key.where in where]
+def bindings(*where: str) -> list[Binding]:
+    """Textual's bindings for the given places, with ids, so that users can remap them."""
+    return [_binding(key) for key in KEYS if key.where in where]
 
 
-def _binding(key: Key, first: bool = False) -> Binding:
+def _binding(key: Key) -> Binding:
     from textual.binding import Binding
 
     return Binding(
@@ -180,7 +176,7 @@ def _binding(key: Key, first: bool = False) -> Binding:
         key.label or key.description,
         show=bool(key.label),
         # The palette must open whatever has the focus, as Textual's own binding does.
-        priority=first or key.id == "app.palette",
+        priority=key.id == "app.palette",
         tooltip=key.description,
         id=key.id,
     )

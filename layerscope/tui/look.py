@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from rich.segment import Segment
 from rich.style import Style
-from textual.app import App, ReturnType
+from textual.app import ReturnType
 from textual.filter import LineFilter
 from textual.theme import BUILTIN_THEMES
 
 from layerscope.model.problem import Problem
 from layerscope.tui.glyphs import ASCII, MARK_LOOKS, UNICODE, Glyphs, Mark
+from layerscope.tui.key_order import KeyOrderApp
 from layerscope.tui.keys import load_keymap
 from layerscope.tui.text import cell_len, escape
 from layerscope.tui.theme import (
@@ -120,7 +121,7 @@ def copy_path(widget: Widget, path: str) -> None:
     widget.notify(f"copied {look_of(widget).text(path)}", markup=False)
 
 
-class LookApp(App[ReturnType]):
+class LookApp(KeyOrderApp[ReturnType]):
     """An app with layerscope's themes, signs and the user's keys.
 
     ``start_problems`` tells which of the user's themes and keys could not be used (paths are host paths);

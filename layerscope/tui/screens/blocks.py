@@ -104,9 +104,9 @@ class BlocksScreen(OverScreen[None]):
         self.read()
 
     # ------------------------------------------------------------------ a block by its number
-    def action_ask_place(self) -> None:
+    async def action_ask_place(self) -> None:
         """Ask for a block's number."""
-        self.open_prompt(Prompt(":", "block: 1103 or 0x44f"))
+        await self.open_prompt(Prompt(":", "block: 1103 or 0x44f"))
 
     @on(FilterBar.Changed)
     def go_there(self, event: FilterBar.Changed) -> None:

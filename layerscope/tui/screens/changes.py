@@ -181,9 +181,9 @@ class ChangesScreen(OverScreen[str | None]):
         """Reverse the order."""
         self.rearrange(replace(self.arrangement, reverse=not self.arrangement.reverse))
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a part of a name."""
-        self.open_prompt(FilterBar())
+        await self.open_prompt(FilterBar())
 
     @on(FilterBar.Changed)
     def follow_filter(self, event: FilterBar.Changed) -> None:

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from textual import on
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Input
 
 from layerscope.model.ledger import Ledger
 from layerscope.model.problem import Problem
@@ -36,7 +35,7 @@ class DiskKeys(Screen[None]):
     """The actions; :class:`~layerscope.tui.screens.disk.DiskScreen` has the rest."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("screen", first=("pane.1", "pane.2", "pane.3")),
+        *bindings("screen"),
         *picked(("path.copy", "")),
     ]
 
@@ -81,9 +80,7 @@ class DiskKeys(Screen[None]):
         return self.query_one(RemovalList)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There are no tabs here, and a filter hides what it doesn't find; a digit may be meant for a text."""
-        if action == "focus_pane" and isinstance(self.focused, Input):
-            return False
+        """There are no tabs here, and a filter hides what it doesn't find."""
         return action not in _OFF
 
     def show_keys(self) -> None:
@@ -186,7 +183,7 @@ class DiskKeys(Screen[None]):
     def keep_filter(self, event: FilterBar.Done) -> None:
         """Go to what was found."""
         event.stop()
-        self.classes_tree.focus()
+        self.action_focus_pane(1)
 
     @on(FilterBar.Closed)
     async def drop_filter(self, event: FilterBar.Closed | None = None) -> None:
@@ -195,7 +192,7 @@ class DiskKeys(Screen[None]):
             event.stop()
         await self.query(FilterBar).remove()
         self.arrange_rows(replace(self.arrangement, text=""))
-        self.classes_tree.focus()
+        self.action_focus_pane(1)
 
     def action_copy_path(self) -> None:
         """Copy the commands for what is ticked; elsewhere the path of the entry."""

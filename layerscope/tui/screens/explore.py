@@ -254,8 +254,10 @@ class ExploreScreen(ExploreEditing):
         self.post_message(self.FirstLook())
         from layerscope.tui.widgets.details.pane import Details
 
-        await self.query_one("#details", Pane).mount(Details(id="facts"))
-        self.query_one(TreePane).tell()
+        pane = self.query_one("#details", Pane)
+        if pane.is_attached:  # else the program is being left already
+            await pane.mount(Details(id="facts"))
+            self.query_one(TreePane).tell()
 
     @property
     def details(self) -> Details | None:

@@ -11,6 +11,7 @@ from textual.worker import Worker
 
 from layerscope.model.container import Container
 from layerscope.model.level import Role
+from layerscope.tui.key_order import NEW_SCREEN_SECONDS
 from layerscope.tui.screens.explore_keys import ExploreKeys
 from layerscope.tui.sources.file_row import FileRow
 from layerscope.tui.text import escape
@@ -37,6 +38,7 @@ _FILE_KEYS = {
 }
 
 
+_DIALOG_SECONDS = 1.0
 _ENTER = ("Files", "Files", "Open", "View")
 """What Enter does in each pane."""
 
@@ -89,6 +91,18 @@ class ExploreWriting(ExploreKeys):
     def on_descendant_focus(self) -> None:
         """Another part, other keys."""
         self.show_keys()
+
+    @property
+    def keys_wait_seconds(self) -> float:
+        """How long keys wait for a dialog that is about to open or what came of it, and for what is listed next."""
+        going = {(worker.group, worker.node) for worker in self.workers if worker.is_running}
+        if ("write", self) in going:
+            return _DIALOG_SECONDS
+        tree = self.query_one(TreePane)
+        coming = {("subject", self), ("tree", tree), ("directory", tree)}
+        if not going & coming or self._here() == 1 or isinstance(self.focused, FilterInput):
+            return 0.0
+        return NEW_SCREEN_SECONDS
 
     # ------------------------------------------------------------------ why not
     async def _may_write(self) -> bool:

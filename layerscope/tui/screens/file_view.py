@@ -134,12 +134,12 @@ class FileView(OverScreen[None]):
         return step.level.number if step and step.copy else 0
 
     # ------------------------------------------------------------------ keys
-    def action_ask(self, sign: str) -> None:
+    async def action_ask(self, sign: str) -> None:
         """Ask what to look for (``/``), or where to go (``:``)."""
         if self.pane.state is None:
             place = "an offset" if self.reader.as_bytes else "a line"
             hint = "text, or bytes as \\x7f" if sign == "/" else f"{place}, 0x1f0, or 50%"
-            self.open_prompt(Prompt(sign, hint))
+            await self.open_prompt(Prompt(sign, hint))
 
     @on(FilterBar.Done)
     def follow_prompt(self) -> None:

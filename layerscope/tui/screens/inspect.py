@@ -107,9 +107,9 @@ class InspectScreen(OverScreen[None]):
         self.notify("copied " + look_of(self).text(text[:60]), markup=False)
 
     # ------------------------------------------------------------------ find
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a part of a key or value."""
-        self.open_prompt(Prompt("/", "part of a key or value"))
+        await self.open_prompt(Prompt("/", "part of a key or value"))
 
     @on(FilterBar.Changed)
     def follow_text(self, event: FilterBar.Changed) -> None:

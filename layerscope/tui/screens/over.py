@@ -56,12 +56,11 @@ class OverScreen(Screen[ScreenResultType], Generic[ScreenResultType]):
         self.dismiss(None)
 
     # ------------------------------------------------------------------ a line to type in
-    def open_prompt(self, prompt: FilterBar) -> None:
+    async def open_prompt(self, prompt: FilterBar) -> None:
         """Ask for something at the bottom; one line at a time."""
-        for old in self.query(FilterBar):
-            old.remove()
-        self.mount(prompt, before=self.query_one(KeyBar))
-        self.call_after_refresh(prompt.focus_text)
+        await self.query(FilterBar).remove()
+        await self.mount(prompt, before=self.query_one(KeyBar))
+        prompt.focus_text()
 
     def close_prompt(self) -> None:
         """Take the line away; what is shown gets the focus back."""

@@ -60,17 +60,20 @@ class EntitiesPane(Pane):
 
     @work(exclusive=True, group="records")
     async def show(self, session: Session, key: str | None) -> None:
-        """List what the records tell, the cursor on the subject of that key (None: where it is), else on the first."""
+        """List what the records tell, with the cursor where it is by then.
+
+        If it is nowhere, or ``key`` is of something new, it goes to the subject of that key, else to the first.
+        """
         try:
             records = await asyncio.to_thread(read_records, session)
         except (LayerscopeError, OSError) as error:
             self.state = Failure(why_not("read the records", error))
             self.post_message(self.RecordsUnread())
             return
-        if key is None:
-            entities = self.entities
-            key = entities.rows[entities.cursor].key if entities.rows else ""
-        self.take(session, records, key)
+        entities = self.entities
+        if entities.rows and (key is None or any(row.key == key for row in entities.rows)):
+            key = entities.rows[entities.cursor].key
+        self.take(session, records, key or "")
 
     def take(self, session: Session, records: Records, key: str) -> None:
         """List what was read already."""

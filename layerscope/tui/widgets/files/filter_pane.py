@@ -68,7 +68,7 @@ class FilterPane(FilesPane):
     def _show_all(self) -> None:
         if self.source is not None and self.source.hits is not None:
             self.source.hits = None
-            self.reveal(self.files.current.path if self.files.current else "")
+            self.reveal(self.files.current.path if self.files.current else "", staying=True)
 
     @on(FilesPane.Loaded)
     def filter_again(self) -> None:
@@ -121,8 +121,11 @@ class FilterPane(FilesPane):
         return False
 
     @work(exclusive=True, group="tree")
-    async def reveal(self, path: str) -> None:
-        """Unfold what leads to ``path`` and put the cursor on it, or as near as it gets."""
+    async def reveal(self, path: str, staying: bool = False) -> None:
+        """Unfold what leads to ``path`` and put the cursor on it, or as near as it gets.
+
+        ``staying``: it is where the cursor is; if that is moved meanwhile, it is where that has gone to.
+        """
         source = self.source
         if source is None or self.shown is None:
             return
@@ -137,6 +140,10 @@ class FilterPane(FilesPane):
             return TreeRows(source.children, opened)
 
         tree = await asyncio.to_thread(prepare)
+        current = self.files.current
+        if staying and current is not None and current.path != path:
+            self.reveal(current.path, staying=True)
+            return
         self.folds[key] = tree.opened
         self.adopt(source, tree)
         self.files.reach(path)

@@ -6,6 +6,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
+from textual.widgets import Input
 
 from layerscope.tui.look import look_of
 from layerscope.tui.widgets.frame.states import Loading, State, StateView
@@ -35,6 +36,7 @@ class Pane(Vertical):
         & > .pane--state { display: none; }
         &.-covered > * { display: none; }
         &.-covered > .pane--state { display: block; }
+        &.-covered > FilterBar { display: block; }
     }
     """
 
@@ -98,11 +100,14 @@ class Pane(Vertical):
 
     def _pass_focus(self) -> None:
         view = next(iter(self.query_children(StateView)), None)
-        if view is None or not self.has_focus_within:
-            return
+        if view is None or not self.has_focus_within or isinstance(self.screen.focused, Input):
+            return  # what is typed isn't covered
         if self.state is None:
-            if self._covered_focus is not None and self._covered_focus.is_attached:
-                self._covered_focus.focus()
+            covered = self._covered_focus
+            if covered is None or not covered.is_attached:
+                covered = next((child for child in self.children if child.focusable and child is not view), None)
+            if covered is not None:
+                covered.focus()
         elif not view.has_focus:
             self._covered_focus = self.screen.focused
             view.focus()
