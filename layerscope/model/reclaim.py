@@ -35,10 +35,10 @@ Need = frozenset[Thing]
 class Removable(Struct, frozen=True):
     """Everything that may go, and what it takes with it.
 
-    ``names``: what each thing is called; ``commands``: how it is removed, "" where no command does that; ``running``:
-    those that only force removes; ``guarded``: those that may still be in use although no record says so, each with
-    why. ``needs``: by the path of a ledger's entry, the things that must go for it to go, as alternatives; a path that
-    isn't among them stays. A path stands for everything below it, too.
+    ``names``: what each thing is called, "" for its kind and ID; ``commands``: how it is removed, nothing where no
+    command does that; ``running``: those that only force removes; ``guarded``: those that may still be in use although
+    no record says so, each with why. ``needs``: by the path of a ledger's entry, the things that must go for it to go,
+    as alternatives; a path that isn't among them stays. A path stands for everything below it, too.
 
     ``follows``: what the engine removes by itself once all of those are gone. ``groups``: what the engine's own prunes
     take, by the words for them, where that differs from all of a kind. ``dependents``: all that must go before

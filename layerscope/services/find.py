@@ -5,11 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from layerscope.analysis.find.names import Hit, Run, find_runs
+from layerscope.analysis.find.names import Hit, LayerIDs, Run, find_runs
+from layerscope.analysis.find.shared_levels import SharedLevels, problems_of
 from layerscope.analysis.hard_links import HardLinks
 from layerscope.errors import UsageError
 from layerscope.formats.escape import escape
@@ -17,9 +19,10 @@ from layerscope.model.entry import Entry
 from layerscope.model.found import FoundEntry, FoundRun, Wanted
 from layerscope.model.problem import Problem
 from layerscope.model.subject import Subject
+from layerscope.overlay import MergedView
 from layerscope.services.faults import told
 from layerscope.services.session import Session
-from layerscope.services.stacks import all_stacks, stack_of
+from layerscope.services.stacks import SearchedStack, all_stacks, stack_of
 
 _ANY_DEPTH = "**"
 
@@ -77,6 +80,27 @@ def _path_glob(pattern: str) -> str:
     return "".join(found)
 
 
+class _Sought(NamedTuple):
+    """What is kept of a stack: its names, its view, and the layers of its levels.
+
+    ``shown`` is "" where only its top directory names it: that is most of a root with very many.
+    """
+
+    ref: str
+    shown: str
+    view: MergedView
+    layers: tuple[LayerIDs, ...]
+
+    @property
+    def holder(self) -> str:
+        """What it is called."""
+        return self.shown or _of_directory(self.layers)
+
+
+def _of_directory(layers: Sequence[LayerIDs]) -> str:
+    return f"unclaimed {layers[-1][1]}" if layers else ""
+
+
 class Search:
     """One search over a root; :attr:`problems` gathers what could not be read while :meth:`hits` is used."""
 
@@ -90,12 +114,26 @@ class Search:
         self._details = details
         self._links: dict[int, HardLinks] = {}
         self._holders: dict[tuple[int, ...], tuple[int, tuple[str, ...]]] = {}
-        self._stacks = [stack_of(session, subject)] if subject is not None else list(all_stacks(session))
+        self._stacks: list[_Sought] = []
+        self._gather([stack_of(session, subject)] if subject is not None else all_stacks(session))
+
+    def _gather(self, stacks: Iterable[SearchedStack]) -> None:
+        """Keep of each stack what is needed: there may be as many as the root has directories."""
+        shared, nobodys = SharedLevels(), MergedView(())
+        known: dict[LayerIDs, LayerIDs] = {}
+        for stack in stacks:
+            view = shared.lean(stack.view, None if stack.ref else nobodys)
+            layers: list[LayerIDs] = [(None, None)] * max(stack.levels, default=0)
+            for number, level in stack.levels.items():
+                ids = level.chain_id, level.cache_id
+                layers[number - 1] = known.setdefault(ids, ids)
+            shown = "" if stack.shown == _of_directory(layers) else stack.shown
+            self._stacks.append(_Sought(stack.ref, shown, view, tuple(layers)))
 
     @property
     def problems(self) -> list[Problem]:
         """Directories that could not be read, and layers that are not there."""
-        return list(dict.fromkeys(problem for stack in self._stacks for problem in stack.view.problems))
+        return problems_of([stack.view for stack in self._stacks])
 
     def hits(self) -> Iterator[FoundEntry]:
         """What fits, by the bytes of the paths, then higher levels first.
@@ -113,8 +151,8 @@ class Search:
         """As :meth:`hits`, what lies together in one piece."""
         views = [stack.view for stack in self._stacks]
         with told("cannot look through the layers"):
-            levels = [stack.levels for stack in self._stacks]
-            for found in find_runs(views, self._wanted, self._details, levels):
+            layers = [stack.layers for stack in self._stacks]
+            for found in find_runs(views, self._wanted, self._details, layers):
                 yield self._run(found) if isinstance(found, Run) else self._joined(found)
 
     def _run(self, run: Run) -> FoundRun:
@@ -143,7 +181,7 @@ class Search:
         known = self._holders.get(stacks)
         if known is None:
             named = next((number for number in stacks if self._stacks[number].ref), stacks[0])
-            known = self._holders[stacks] = named, tuple(self._stacks[number].shown for number in stacks)
+            known = self._holders[stacks] = named, tuple(self._stacks[number].holder for number in stacks)
         return known
 
     def _linked(self, stack: int, entry: Entry) -> Entry:

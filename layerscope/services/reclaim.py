@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
+from msgspec.structs import replace
+
 from layerscope.analysis.ledger.reclaim import Returns, needs_of, plan, weights
 from layerscope.errors import UnsupportedError, UsageError
 from layerscope.model.ledger import Ledger
@@ -67,7 +69,10 @@ def reclaim(
         raise UnsupportedError(f"what a {store.name} store would give back can't be told yet")
     ledger_ = counted if counted is not None else ledger(session)
     removable = store.removable(ledger_)
-    answer = _Answer(session, ledger_, removable)
+    returns = Returns(weights(ledger_, removable))
+    if not words:  # nothing was asked for that could be kept: of a root of many things this is half of what is known
+        removable = replace(removable, needs={})
+    answer = _Answer(session, ledger_, removable, returns)
     asked = answer.things(words)
     if with_volumes:
         volumes = {volume for thing in asked for volume in removable.with_volumes.get(thing, ())}
@@ -76,11 +81,11 @@ def reclaim(
 
 
 class _Answer:
-    def __init__(self, session: Session, counted: Ledger, removable: Removable) -> None:
+    def __init__(self, session: Session, counted: Ledger, removable: Removable, returns: Returns) -> None:
         self._session = session
         self._ledger = counted
         self._removable = removable
-        self._returns = Returns(weights(counted, removable))
+        self._returns = returns
         self._named: dict[Thing, set[str]] = {}
         self._untagged: dict[Thing, str] = {}
 
@@ -232,7 +237,7 @@ class _Answer:
         going = self._with_followers((thing,))
         return Candidate(
             thing=thing,
-            name=self._removable.names[thing],
+            name=self._name(thing),
             frees_disk=self._returns.freed(going),
             command=" && ".join(self._commands(going)),
         )
@@ -256,8 +261,11 @@ class _Answer:
             return self._untagged[thing]
         if thing not in self._removable.names:
             return "a writable layer whose container is gone, or can't be loaded, stands on it"
-        name = self._removable.names[thing]
+        name = self._name(thing)
         return f"{thing.kind} {name}" if thing.kind in (ThingKind.CONTAINER, ThingKind.IMAGE) else name
+
+    def _name(self, thing: Thing) -> str:
+        return self._removable.names[thing] or f"{thing.kind} {thing.id}"
 
     def _in_order(self, things: Iterable[Thing]) -> list[Thing]:
         """Containers before the images that they are of, images before those that they were made of."""
@@ -289,7 +297,7 @@ class _Answer:
         follows, alone = self._removable.follows, self._leading_to_failure(going)
         asked = {thing for thing in going if thing not in follows or not follows[thing] <= going}
         commands = [
-            self._removable.alone[thing] if thing in alone else self._removable.commands[thing]
+            self._removable.alone[thing] if thing in alone else self._removable.commands.get(thing, "")
             for thing in self._in_order(asked | alone)
         ]
         return tuple(dict.fromkeys(command for command in commands if command))

@@ -105,8 +105,10 @@ class Removal:
     def thing(self, kind: ThingKind, id_: str, name: str, command: str = "") -> Thing:
         """A thing that may go. Of one that was told before, the first name and command stay."""
         thing = Thing(kind, id_)
-        self.names.setdefault(thing, name)
-        self.commands.setdefault(thing, command)
+        if thing not in self.names:
+            self.names[thing] = name
+            if command:
+                self.commands[thing] = command
         return thing
 
     def goes(self, path: str, *needs: Need) -> None:
@@ -140,7 +142,7 @@ class Removal:
         """What nobody claims, unless a rule knows better: so this comes last."""
         for entry in self._ledger.entries:
             if entry.category is Category.ORPHAN and entry.path not in self.needs:
-                thing = self.thing(ThingKind.ORPHAN, entry.path, f"orphan {entry.path}")
+                thing = self.thing(ThingKind.ORPHAN, entry.path, "")
                 self.layer_goes(entry.path, frozenset((thing,)))
 
     def with_all_above(self, image: str) -> Need:

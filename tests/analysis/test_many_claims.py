@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from layerscope.analysis.ledger.book import Book
+from layerscope.analysis.ledger.reclaim import Returns, weights
 from layerscope.analysis.ledger.walk import walk
+from layerscope.analysis.measuring.pool import Pool
 from layerscope.analysis.scan.rows import ScanTally, root_rows
 from layerscope.hostfs import Directory
+from layerscope.hostfs.measure import Task
 from layerscope.model.claim import Category, Claim, Place
-from layerscope.model.ledger import NO_LINKS
+from layerscope.model.ledger import NO_LINKS, Ledger, LedgerEntry
+from layerscope.model.reclaim import Removable, Thing, ThingKind
 from layerscope.stores.claims import ClaimedTree
 from layerscope.stores.overlay_places import overlay_layer
 
@@ -135,3 +139,47 @@ def test_a_ledger_of_many_entries_takes_few_bytes_of_each():
     assert all(entry.links is NO_LINKS for entry in ledger.entries)
     assert peak < 400 * len(claims)
     assert not book.accounts
+
+
+def test_trees_that_wait_to_be_measured_are_some_at_a_time(tree: ClaimedTree, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("layerscope.analysis.ledger.walk._MOST_WAITING", 50, raising=False)
+    waiting = most = 0
+    add, finish = Pool.add, Pool.finish
+
+    def added(pool: Pool, task: Task) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        add(pool, task)
+
+    def finished(pool: Pool) -> None:
+        nonlocal waiting
+        finish(pool)
+        waiting = 0
+
+    monkeypatch.setattr(Pool, "add", added)
+    monkeypatch.setattr(Pool, "finish", finished)
+    ledger = walk([tree], lambda tree: [], workers=2).ledger("", False)
+    assert most <= 50
+    assert {one.owner for one in ledger.entries} >= {str(number) for number in range(LAYERS)}
+
+
+def test_what_comes_back_of_many_orphans_takes_few_bytes_of_each():
+    """By the things and their needs, which are there anyway, less than one more set of each would take."""
+    things = [Thing(ThingKind.ORPHAN, f"layers/{number}") for number in range(5000)]
+    needs = {thing.id: (frozenset((thing,)),) for thing in things}
+    entries = tuple(
+        LedgerEntry(thing.id, Category.ORPHAN, "", "why", size, size, size, 1, None, None, "", NO_LINKS)
+        for size, thing in enumerate(things, 1)
+    )
+    total = sum(range(1, len(things) + 1))
+    ledger = Ledger("", total, total, 0, (), entries, 0, False, ())
+    tracemalloc.start()
+    try:
+        returns = Returns(weights(ledger, Removable({}, {}, frozenset(), {}, needs, {})))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert returns.freed(things) == total
+    assert returns.freed(things[:3]) == 1 + 2 + 3
+    assert peak < 216 * len(things)

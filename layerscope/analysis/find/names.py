@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from layerscope.analysis.find.shared_levels import Repeats, SharedLevels, without_repeats
 from layerscope.analysis.find.sightings import (
     Outlook,
     Sighting,
@@ -27,10 +28,10 @@ from layerscope.analysis.find.sightings import (
 from layerscope.analysis.waste.copies import Folder, folder_of, stats_in, walk_runs
 from layerscope.hostfs import Directory
 from layerscope.hostfs.attributes import names_with_xattrs
+from layerscope.model.digest import CacheID, ChainID
 from layerscope.model.entry import Entry, EntryState
 from layerscope.model.file_type import file_type
 from layerscope.model.found import Alike, FoundRow, Wanted
-from layerscope.model.level import Level
 from layerscope.overlay.part import MarkedKind, Part
 from layerscope.overlay.provenance import describe
 from layerscope.overlay.view import MergedView
@@ -41,6 +42,12 @@ _TYPE = 0o170000
 _TOGETHER = 512
 _FIRST = (0,)
 _OF_KIND = {"d": {"dir"}, "f": {"file"}, "l": {"symlink"}, "o": {"char", "block", "fifo", "socket"}, "w": {_WHITEOUT}}
+
+
+LayerIDs = tuple[ChainID | None, CacheID | None]
+Layers = Sequence[LayerIDs]
+"""Of the levels of one stack from the base on."""
+_NO_LAYER: LayerIDs = (None, None)
 
 
 class Hit(Struct, frozen=True):
@@ -83,7 +90,7 @@ def find_runs(
     views: Sequence[MergedView],
     wanted: Wanted,
     xattrs: bool = False,
-    levels: Sequence[Mapping[int, Level]] | None = None,
+    layers: Sequence[Layers] | None = None,
 ) -> Iterator[Run | Hit]:
     """The stored copies that fit, by the bytes of their paths, then higher levels first, then in the stacks' order.
 
@@ -93,14 +100,16 @@ def find_runs(
         views: The stacks. What can't be read is told in their problems.
         wanted: What is looked for.
         xattrs: Also all extended attributes of each.
-        levels: Of each stack the levels by number, for chain and cache IDs.
+        layers: Of each stack the layers of its levels.
     """
+    shared = SharedLevels()
+    lean, repeats = without_repeats([shared.lean(view) for view in views])
     searches: list[_Search] = []  # in the directories that aren't finished, each in the one before
-    for folder, names in walk_runs(folder_of(views), wanted.select):
+    for folder, names in walk_runs(folder_of(lean), wanted.select):
         while searches and not searches[-1].is_around(folder):
             searches.pop()
         if not searches or searches[-1].folder is not folder:
-            searches.append(_Search(folder, wanted, xattrs, levels))
+            searches.append(_Search(folder, wanted, xattrs, layers, repeats))
         yield from searches[-1].found(names)
 
 
@@ -108,12 +117,18 @@ class _Search:
     """The search in one directory."""
 
     def __init__(
-        self, folder: Folder, wanted: Wanted, xattrs: bool, levels: Sequence[Mapping[int, Level]] | None
+        self,
+        folder: Folder,
+        wanted: Wanted,
+        xattrs: bool,
+        layers: Sequence[Layers] | None,
+        repeats: Sequence[Repeats],
     ) -> None:
         self.folder = folder
         self._wanted = wanted
         self._xattrs = xattrs
-        self._levels = levels
+        self._layers = layers
+        self._repeats = repeats
         self._checks = replace(wanted, deleted=False, visible=False, states=frozenset()) != Wanted(wanted.select)
         self._listings = list(folder.listings())
         self._holders = folder.holders() if len(self._listings) > 1 else None
@@ -158,34 +173,41 @@ class _Search:
 
     def _one(self, name: str, names: list[str], looks: dict[int, _Look]) -> Iterator[Run | Hit]:
         """The copies of a name, each looked at by itself; ``looks`` are those at all of ``names``."""
+        sightings = self._sightings(name)
+        found = ((one, made) for one in sightings if (made := self._looked_at(name, one, names, looks)) is not None)
+        if any(self._repeats[one.stacks[0]] for one in sightings):
+            yield from self._repeated(found)
+        else:
+            yield from (made for _, made in found)
+
+    def _looked_at(self, name: str, sighting: Sighting, names: list[str], looks: dict[int, _Look]) -> Run | Hit | None:
+        """One copy of a name, None if it isn't what is wanted."""
         wanted = self._wanted
-        for sighting in self._sightings(name):
-            kind, part = sighting.copy.kind, sighting.part
-            if wanted.types and not wanted.types & _OF_KIND[kind]:
-                continue
-            look = looks.get(id(part))
-            if look is None:
-                look = looks[id(part)] = self._look(part, sighting.strand.view, names)
-            stat = look.stats.get(name) or _stat(sighting, name)
-            if stat is None or not _fits(part, stat, name, wanted, removes=kind == "w"):
-                continue
-            if kind == "w":
-                if not wanted.states or EntryState.WHITEOUT in wanted.states:
-                    yield self._run(sighting, EntryState.WHITEOUT, [(name, stat, None)])
-                continue
-            plain = self._xattrs and name not in look.special
-            if kind != "d" and (plain or not self._xattrs) and not replaces(self.folder, name, sighting):
-                state = state_of_new(part, sighting.strand)
-                if not wanted.states or state in wanted.states:
-                    yield self._run(sighting, state, [(name, stat, _target(part, name) if kind == "l" else None)])
-                continue
-            entry = self._described(name, sighting, plain)
-            if entry is None or (wanted.states and entry.state not in wanted.states):
-                continue
-            if plain and entry.state is not None:
-                yield self._run(sighting, entry.state, [(name, entry.stat, entry.target)])
-            else:
-                yield self._hit(entry, sighting)
+        kind, part = sighting.copy.kind, sighting.part
+        if wanted.types and not wanted.types & _OF_KIND[kind]:
+            return None
+        look = looks.get(id(part))
+        if look is None:
+            look = looks[id(part)] = self._look(part, sighting.strand.view, names)
+        stat = look.stats.get(name) or _stat(sighting, name)
+        if stat is None or not _fits(part, stat, name, wanted, removes=kind == "w"):
+            return None
+        if kind == "w":
+            if wanted.states and EntryState.WHITEOUT not in wanted.states:
+                return None
+            return self._run(sighting, EntryState.WHITEOUT, [(name, stat, None)])
+        plain = self._xattrs and name not in look.special
+        if kind != "d" and (plain or not self._xattrs) and not replaces(self.folder, name, sighting):
+            state = state_of_new(part, sighting.strand)
+            if wanted.states and state not in wanted.states:
+                return None
+            return self._run(sighting, state, [(name, stat, _target(part, name) if kind == "l" else None)])
+        entry = self._described(name, sighting, plain)
+        if entry is None or (wanted.states and entry.state not in wanted.states):
+            return None
+        if plain and entry.state is not None:
+            return self._run(sighting, entry.state, [(name, entry.stat, entry.target)])
+        return self._hit(entry, sighting)
 
     def _sightings(self, name: str) -> list[Sighting]:
         """The copies of a name. What isn't a directory is hidden as all are that the same levels have."""
@@ -218,15 +240,15 @@ class _Search:
             return None
 
     def _hit(self, entry: Entry, sighting: Sighting) -> Hit:
-        level = self._level(sighting.stacks, sighting.part)
-        chain_id, cache_id = (None, None) if level is None else (level.chain_id, level.cache_id)
+        chain_id, cache_id = self._layer(sighting.stacks, sighting.part.level)
         by = sighting.hidden_by
         xattrs = {} if self._xattrs and entry.xattrs is None else entry.xattrs
         entry = replace(entry, hidden=by is not None, hidden_by=by, chain_id=chain_id, cache_id=cache_id, xattrs=xattrs)
         return Hit(entry, sighting.stacks, sighting.gone)
 
-    def _level(self, stacks: tuple[int, ...], part: Part) -> Level | None:
-        return None if self._levels is None else self._levels[stacks[0]].get(part.level)
+    def _layer(self, stacks: tuple[int, ...], level: int) -> LayerIDs:
+        layers = self._layers[stacks[0]] if self._layers is not None else ()
+        return layers[level - 1] if level <= len(layers) else _NO_LAYER
 
     def _alone(self, part: Part, names: list[str]) -> Iterator[Run | Hit]:
         """Names that only ``part`` holds, none of them a directory or a mark."""
@@ -253,10 +275,33 @@ class _Search:
             yield self._run(outlook, state, rows)
 
     def _run(self, seen: Outlook | Sighting, state: EntryState, rows: list[FoundRow]) -> Run:
-        level = self._level(seen.stacks, seen.part)
-        chain_id, cache_id = (None, None) if level is None else (level.chain_id, level.cache_id)
+        chain_id, cache_id = self._layer(seen.stacks, seen.part.level)
         copies = Alike(self.folder.path, rows, seen.part.level, state, seen.hidden_by, chain_id, cache_id)
         return Run(copies, seen.stacks, seen.gone, self._xattrs)
+
+    def _repeated(self, found: Iterable[tuple[Sighting, Run | Hit]]) -> Iterator[Run | Hit]:
+        """What was found, in order, once more for each level that another one stands for."""
+        made: list[tuple[int, tuple[int, ...], Run | Hit]] = []
+        for sighting, one in found:
+            level, stacks = sighting.part.level, sighting.stacks
+            last = self._repeats[stacks[0]].get(level, level)
+            for again in range(last, level - 1, -1):
+                made.append((-again, stacks, self._at(one, again, last, stacks) if last > level else one))
+        made.sort(key=lambda row: row[:2])
+        yield from (one for _, _, one in made)
+
+    def _at(self, one: Run | Hit, level: int, last: int, stacks: tuple[int, ...]) -> Run | Hit:
+        """A copy as ``level`` has it; the layer of the next one hides it there as above ``last``."""
+        chain_id, cache_id = self._layer(stacks, level)
+        here = one.copies if isinstance(one, Run) else one.entry
+        by = here.hidden_by
+        if by is not None and by <= last + 1:  # a whiteout's own level, or that of the next copy
+            by = level if by == here.level else level + 1
+        if isinstance(one, Run):
+            copies = one.copies._replace(level=level, hidden_by=by, chain_id=chain_id, cache_id=cache_id)
+            return one._replace(copies=copies)
+        entry = replace(one.entry, level=level, hidden_by=by, chain_id=chain_id, cache_id=cache_id)
+        return replace(one, entry=entry)
 
 
 def with_attributes(part: Part, names: Sequence[str]) -> frozenset[str]:

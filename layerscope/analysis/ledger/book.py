@@ -208,7 +208,7 @@ def _entry(account: Account) -> LedgerEntry:
         owner=claim.owner,
         reason=claim.reason,
         disk=account.disk,
-        own_disk=account.disk - account.paid,
+        own_disk=account.disk - account.paid if account.paid else account.disk,  # one number, not two
         apparent=account.apparent,
         count=account.count,
         stored=claim.stored_size,

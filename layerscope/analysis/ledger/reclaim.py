@@ -8,7 +8,7 @@ exclusion.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import combinations
 from operator import add
 
@@ -21,16 +21,14 @@ Weights = Mapping[Need, int]
 """Bytes by what must go for them to come back; negative where alternatives were counted twice."""
 
 
-def needs_of(ledger: Ledger, removable: Removable) -> list[tuple[LedgerEntry, tuple[Need, ...]]]:
+def needs_of(ledger: Ledger, removable: Removable) -> Iterator[tuple[LedgerEntry, tuple[Need, ...]]]:
     """Each entry that may go, with what it needs: its own path's, else those of the nearest directory above it."""
-    found = []
     for entry in ledger.entries:
         path = entry.path
         while path and path not in removable.needs:
             path = path.rpartition("/")[0]
         if path:
-            found.append((entry, removable.needs[path]))
-    return found
+            yield entry, removable.needs[path]
 
 
 def weights(ledger: Ledger, removable: Removable) -> dict[Need, int]:
@@ -53,30 +51,53 @@ def weights(ledger: Ledger, removable: Removable) -> dict[Need, int]:
 def _weigh(found: dict[Need, int], needs: tuple[Need, ...], disk: int) -> None:
     for count in range(1, len(needs) + 1):
         for chosen in combinations(needs, count):
-            key = frozenset().union(*chosen)
-            found[key] = found.get(key, 0) + (disk if count % 2 else -disk)
+            key = chosen[0].union(*chosen[1:]) if count > 1 else chosen[0]  # no copy of what thousands may have
+            value = disk if count % 2 else -disk
+            found[key] = found[key] + value if key in found else value
 
 
 class Returns:
-    """What comes back if things go: asked for one thing after another, each costs what it has a part in."""
+    """What comes back if things go: asked for one thing after another, each costs what it has a part in.
+
+    Most parts need one thing: such a need is not kept as a set, which would take more than all else of it.
+    """
 
     def __init__(self, weighed: Weights) -> None:
-        self.weighed = weighed
         self._always = weighed.get(frozenset(), 0)
+        self._alone: dict[Thing, int] = {}
+        self._together: dict[Need, int] = {}
         self._by_thing: dict[Thing, list[Need]] = {}
         for need, disk in weighed.items():
-            for thing in need if disk else ():
-                self._by_thing.setdefault(thing, []).append(need)
+            if disk and len(need) == 1:
+                (thing,) = need
+                self._alone[thing] = disk
+            elif disk and need:
+                self._together[need] = disk
+                for thing in need:
+                    self._by_thing.setdefault(thing, []).append(need)
 
-    def needs_with(self, thing: Thing) -> Sequence[Need]:
-        """What needs a thing to go."""
-        return self._by_thing.get(thing, ())
+    def has_part(self, thing: Thing) -> bool:
+        """Whether anything needs a thing to go."""
+        return thing in self._alone or thing in self._by_thing
+
+    def lost(self, thing: Thing, things: Set[Thing]) -> int:
+        """The bytes that come back no more if a thing of ``things`` stays."""
+        needs = self._by_thing.get(thing, ())
+        return self._alone.get(thing, 0) + sum(self._together[need] for need in needs if things >= need)
+
+    def weighed(self) -> Iterator[tuple[Need, int]]:
+        """Each need and its bytes, what comes back in any case as that of nothing."""
+        yield frozenset(), self._always
+        for thing, disk in self._alone.items():
+            yield frozenset((thing,)), disk
+        yield from self._together.items()
 
     def freed(self, things: Collection[Thing]) -> int:
         """The bytes on disk that come back if ``things`` go."""
         going = frozenset(things)
-        met = {need for thing in going for need in self.needs_with(thing) if need <= going}
-        return self._always + sum(self.weighed[need] for need in met)
+        met = {need for thing in going for need in self._by_thing.get(thing, ()) if need <= going}
+        alone = sum(self._alone.get(thing, 0) for thing in going)
+        return self._always + alone + sum(self._together[need] for need in met)
 
 
 # ---------------------------------------------------------------------- a wanted amount
@@ -85,12 +106,12 @@ def plan(returns: Returns, candidates: Iterable[Thing], wanted: int) -> tuple[fr
 
     Of equals those with fewer things. If all of them free too little, all that free anything.
     """
-    useful = [one for one in candidates if returns.needs_with(one)]
+    useful = [one for one in candidates if returns.has_part(one)]
     everything = frozenset(useful)
     if returns.freed(everything) <= wanted:
         return everything, True
     if len(useful) <= EXACT_CANDIDATES:
-        return _exact(returns.weighed, useful, wanted), True
+        return _exact(dict(returns.weighed()), useful, wanted), True
     return _good(returns, useful, wanted)
 
 
@@ -144,7 +165,7 @@ def _pruned(returns: Returns, order: list[Thing], wanted: int, end: float | None
     for thing in order:
         if end is not None and time.monotonic() > end:
             break
-        loss = sum(returns.weighed[need] for need in returns.needs_with(thing) if need <= chosen)
+        loss = returns.lost(thing, chosen)
         if value - loss >= wanted:
             chosen.remove(thing)
             value -= loss

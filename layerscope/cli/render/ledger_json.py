@@ -12,7 +12,7 @@ from layerscope.model.ledger import LedgerClass
 
 if TYPE_CHECKING:
     from layerscope.model.ledger import Ledger, LedgerEntry
-    from layerscope.model.reclaim import Reclaim
+    from layerscope.model.reclaim import Candidate, Reclaim
 
 Shape = dict[str, Any]
 
@@ -71,7 +71,7 @@ def entry(value: LedgerEntry) -> Shape:
 
 
 def reclaim(value: Reclaim) -> Shape:
-    """Reclaim."""
+    """Reclaim; its candidates are made as they are written."""
     return {
         "asked": [replaced(word) for word in value.asked],
         "frees_disk": value.frees_disk,
@@ -81,16 +81,17 @@ def reclaim(value: Reclaim) -> Shape:
             for one in value.kept
         ],
         "commands": [replaced(command) for command in value.commands],
-        "candidates": [
-            {
-                "kind": str(one.thing.kind),
-                "id": replaced(one.thing.id),
-                "name": replaced(one.name),
-                "frees_disk": one.frees_disk,
-                "command": replaced(one.command),
-            }
-            for one in value.candidates
-        ],
+        "candidates": Streamed(lambda: map(_candidate, value.candidates)),
+def _candidate(value: Candidate) -> Shape:
+    return {
+        "kind": str(value.thing.kind),
+        "id": replaced(value.thing.id),
+        "name": replaced(value.name),
+        "frees_disk": value.frees_disk,
+        "command": replaced(value.command),
+    }
+
+
         "wanted": value.wanted,
         "bound": value.bound,
         "exact": value.exact,

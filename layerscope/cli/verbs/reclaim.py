@@ -62,8 +62,10 @@ def reclaim(options: Options, things: tuple[str, ...], free: str | None, volumes
         found = answer_to(session, things, wanted, volumes, counted)
         if options.json:
             from layerscope.cli.render import ledger_json
+            from layerscope.cli.render.document import parts
 
-            out.document(ledger_json.reclaim(found))
+            for part in parts(ledger_json.reclaim(found), out.terminal):
+                out.write(part)
         else:
             out.lines(_lines(found, out))
         if not found.enough:

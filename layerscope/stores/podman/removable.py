@@ -18,7 +18,6 @@ libpod/runtime_ctr.go, pkg/domain/infra/abi; held against podman 4.3.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from layerscope.model.container import Container
@@ -26,15 +25,13 @@ from layerscope.model.digest import hex_of
 from layerscope.model.ledger import Ledger
 from layerscope.model.reclaim import Need, Removable, Thing, ThingKind
 from layerscope.stores.layer_folder import layer_folder
-from layerscope.stores.moment import nanoseconds
 from layerscope.stores.podman.artifacts import BLOBS, read_artifacts
 from layerscope.stores.podman.images import StoredImage
-from layerscope.stores.podman.layers import StoredLayer
 from layerscope.stores.podman.store import PodmanStore
+from layerscope.stores.podman.unused_layers import add_unused
 from layerscope.stores.removal import Removal, called, command_of, reached
 
 _STOPPED = {"created", "exited"}
-_YOUNG_SECONDS = 600.0
 _AUTOREMOVE = "io.podman.annotations.autoremove"
 _DEPENDS = tuple(f"{kind}NsCtr" for kind in ("ipc", "mount", "net", "pid", "user", "uts", "cgroup"))
 
@@ -205,32 +202,11 @@ def _add_layers(store: PodmanStore, images: Sequence[StoredImage], found: Remova
             keepers.setdefault(layer.id, set()).update(found.of_container[container.id])
     writable = {container.mount_id for container in store.containers()}
     of_images = {layer.id for one in images for layer in one.counted}
-    for layer in layers:
-        if layer.id not in writable and layer.id not in of_images:
-            _add_unused(store, layer, keepers, found)
+    unused = (layer for layer in layers if layer.id not in writable and layer.id not in of_images)
+    add_unused(store, unused, keepers, found)
     for layer in layers:
         if layer.id not in writable:
             _layer_goes(store, layer.id, frozenset(keepers.get(layer.id, ())), found)
-
-
-def _add_unused(store: PodmanStore, layer: StoredLayer, keepers: dict[str, set[Thing]], found: Removal) -> None:
-    """A layer of no image: it stays, and holds what is below it, until it is itself removed."""
-    path = f"{layer_folder(store.driver)}/{layer.id}"
-    if layer.incomplete:
-        thing = found.thing(ThingKind.TEMPORARY, path, f"interrupted write of layer {layer.id[:12]}")
-        keepers.setdefault(layer.id, set()).add(thing)
-        return
-    thing = found.thing(ThingKind.UNUSED_LAYER, path, f"unused layer {layer.id[:12]}")
-    for below in store.stored_layers.chain(layer.id):
-        keepers.setdefault(below.id, set()).add(thing)
-    if _is_young(layer):
-        found.guarded[thing] = "it was made a moment ago: a pull or build may be going on"
-
-
-def _is_young(layer: StoredLayer) -> bool:
-    created = layer.raw.get("created")
-    moment = nanoseconds(created) if isinstance(created, str) else None
-    return moment is not None and abs(time.time() - moment / 1e9) < _YOUNG_SECONDS
 
 
 def _layer_goes(store: PodmanStore, id_: str, need: Need, found: Removal) -> None:

@@ -178,15 +178,11 @@ class PodmanStore:
 
         In a rootless root the IDs on the outer side are those in the namespace that the engine works in.
         """
-        return {
-            layer.id: OwnerMap(_ranges(layer.user_map), _ranges(layer.group_map))
-            for layer in self.stored_layers.by_id.values()
-            if layer.id_map
-        }
+        return self._owner_maps
 
     def pulled_in_parts(self) -> frozenset[CacheID]:
         """The layers whose files a pull made one by one; it leaves directories and symlinks with times of its own."""
-        return frozenset(layer.id for layer in self.stored_layers.by_id.values() if layer.pulled_in_parts)
+        return self._pulled_in_parts
 
     def facts(self) -> StoreFacts:
         """What there is beside images, containers and layers."""
@@ -278,6 +274,18 @@ class PodmanStore:
     def has_mount_program(self) -> bool:
         """Whether the layers were last mounted by fuse-overlayfs."""
         return read_line(self.root.enter(self.driver), ".has-mount-program") == "true"
+
+    @cached_property
+    def _owner_maps(self) -> dict[CacheID, OwnerMap]:
+        return {
+            layer.id: OwnerMap(_ranges(layer.user_map), _ranges(layer.group_map))
+            for layer in self.stored_layers.by_id.values()
+            if layer.id_map
+        }
+
+    @cached_property
+    def _pulled_in_parts(self) -> frozenset[CacheID]:
+        return frozenset(layer.id for layer in self.stored_layers.by_id.values() if layer.pulled_in_parts)
 
     @cached_property
     def _by_id(self) -> dict[ImageID, StoredImage]:
