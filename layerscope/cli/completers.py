@@ -81,11 +81,9 @@ def _items(texts: Sequence[str], incomplete: str) -> list[CompletionItem[Any]]:
 
 
 def _session(context: click.Context) -> Session | None:
-    from msgspec.structs import replace
-
     from layerscope.cli.options import options_of
 
     try:
-        return replace(options_of(context), driver=None, namespace=None).session()
+        return options_of(context)._replace(driver=None, namespace=None).session()
     except (LayerscopeError, OSError):
         return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ from layerscope.errors import CommitError, LayerscopeError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 PROGRAM = "layerscope"
 COMPLETE_VARIABLE = "_LAYERSCOPE_COMPLETE"
 _INTERRUPTED = 130
@@ -42,7 +43,7 @@ class Verb(NamedTuple):
 VERBS = {
     "info": Verb("records", "info", "What was found: store, drivers, whether a daemon holds it, problems."),
     "images": Verb("records", "images", "Images with their sizes; --tree draws the layers they share."),
-    "ps": Verb("records", "ps", "All containers with size and virtual size."),
+    "ps": Verb("ps", "ps", "All containers with size and virtual size."),
     "history": Verb("records", "history", "How an image was made, with the layer of each step."),
     "inspect": Verb("records", "inspect", "The engine's own records of an image or container."),
     "stack": Verb("layers", "stack", "The layers of an image or container, drawn to scale."),
@@ -82,8 +83,33 @@ VERBS = {
 _OPEN = Verb("start", "open_ui", "Open the terminal UI.")
 
 
+_HELP_NAMES = ("-h", "--help")
+
+
+def _telling(*names: str, text: Callable[[click.Context], str], purpose: str) -> Callable[[_Decorated], _Decorated]:
+    """An option that prints a text and ends.
+
+    Click's own of this kind look for translations of their words, which takes as long as to read a root's records.
+    """
+
+    def show(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            click.echo(text(context))
+            context.exit()
+
+    return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=show, help=purpose)
+
+
+_help_option = _telling(*_HELP_NAMES, text=click.Context.get_help, purpose="Show this message and exit.")
+_version_option = _telling(
+    "--version", text=lambda context: f"{PROGRAM}, version {__version__}", purpose="Show the version and exit."
+)
+
+
 def _load(verb: Verb) -> click.Command:
     command: click.Command = getattr(import_module(f"layerscope.cli.verbs.{verb.module}"), verb.function)
+    if not any(_HELP_NAMES[0] in parameter.opts for parameter in command.params):
+        _help_option(command)
     return command
 
 
@@ -137,10 +163,11 @@ def _neither(word: str) -> str:
     cls=Verbs,
     invoke_without_command=True,
     subcommand_metavar="[PATH | VERB …]",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": list(_HELP_NAMES), "max_content_width": 100},
 )
 @root_options()
-@click.version_option(__version__, prog_name=PROGRAM)
+@_version_option
+@_help_option
 def cli(options: Options) -> int:
     """Look into a docker data root on disk: image layers, container layers, and what each one changed.
 

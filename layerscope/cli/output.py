@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -72,6 +72,14 @@ class Output:
                     sent = time.monotonic()
         finally:
             self.write(self._encoded(waiting))
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], only: int | None) -> None:
+        """A table in docker's form, or one column of it without its header."""
+        from layerscope.cli.render.table import docker_table
+
+        # A row stays one line in a pipe, too; docker would break it there.
+        shown = [[self.text(cell).replace("\n", "\\n") for cell in row] for row in rows]
+        self.lines(docker_table(header, shown) if only is None else (row[only] for row in shown))
 
     def document(self, value: Any) -> None:
         """One JSON document."""

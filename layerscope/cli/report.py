@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from layerscope.cli.render.escape import escaped_text
-from layerscope.model.problem import Problem, Severity
+
+if TYPE_CHECKING:
+    from layerscope.model.problem import Problem
 
 _SHOWN = 5
 
@@ -23,6 +26,8 @@ def tell(message: str) -> None:
 
 def exit_code(problems: Sequence[Problem], listed: bool = False) -> int:
     """1 if there are problems that are more than notes, else 0; says how many and (unless ``listed``) the first."""
+    from layerscope.model.problem import Severity
+
     real = list(dict.fromkeys(problem for problem in problems if problem.severity is not Severity.NOTE))
     if not real:
         return 0

@@ -6,8 +6,7 @@ import os
 import re
 import stat as modes
 from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from layerscope.errors import CorruptError, PermissionDenied, RootError
 from layerscope.formats.escape import escape
@@ -19,6 +18,9 @@ from layerscope.model.level import LayerKind
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import LayerDirectory
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _MOST_LOWER = 128
 """How many layers the engine puts below one, at most. Source: moby overlay2 ``maxDepth``."""
 _SHORT_NAME = re.compile(r"[A-Z2-7]{26}")
@@ -26,7 +28,7 @@ _RECORD_LIMIT = 1 << 16
 _BLOCK = 512
 
 
-LayerDirs = tuple[tuple[CacheID, Path], ...]
+LayerDirs = tuple[tuple[CacheID, "Path"], ...]
 
 
 def open_handed(layer_dirs: LayerDirs) -> dict[CacheID, Directory]:

@@ -20,7 +20,6 @@ Source: Go time/format_rfc3339.go, ``Time.MarshalBinary``.
 from __future__ import annotations
 
 import re
-import struct
 from datetime import UTC, date, datetime, timedelta
 
 _TEXT = re.compile(
@@ -60,7 +59,8 @@ def parse_binary(data: bytes | None) -> int | None:
     """Nanoseconds since 1970 of a time that Go marshalled; None for the zero time and for what isn't one."""
     if data is None or not data or len(data) != _BINARY_SIZES.get(data[0]):
         return None
-    seconds, nanoseconds = struct.unpack_from(">qi", data, 1)
+    seconds = int.from_bytes(data[1:9], "big", signed=True)
+    nanoseconds = int.from_bytes(data[9:13], "big", signed=True)
     return _instant(seconds + _ZERO_SECONDS, nanoseconds) if 0 <= nanoseconds < _SECOND else None
 
 

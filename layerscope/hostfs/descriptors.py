@@ -21,12 +21,10 @@ class _Holder(Protocol):
 def _limit() -> int:
     """How many descriptors may stay open: a quarter of what the process may have, at most 512."""
     try:
-        import resource
-
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    except (ImportError, OSError):  # pragma: no cover - not a Unix
-        soft = 1024
-    return max(16, min(512, (soft if soft > 0 else 1024) // 4))
+        allowed = os.sysconf("SC_OPEN_MAX")  # the soft limit; -1 where there is none
+    except (AttributeError, ValueError, OSError):  # pragma: no cover - not a Unix
+        allowed = -1
+    return max(16, min(512, (allowed if allowed > 0 else 1024) // 4))
 
 
 class DescriptorPool:

@@ -18,15 +18,18 @@ import os
 import stat as modes
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from layerscope.errors import CorruptError
 from layerscope.hostfs import xattr
 from layerscope.hostfs.descriptors import POOL
-from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_file_name
 from layerscope.model.tree import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.hostfs.owner_map import OwnerMap
 
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 _DIRECTORY = _PATH_ONLY | os.O_DIRECTORY

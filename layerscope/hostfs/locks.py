@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -40,7 +39,8 @@ def parse_locks(text: str) -> list[Lock]:
 def held_locks() -> list[Lock] | None:
     """All file locks of this machine, or None where the kernel doesn't tell."""
     try:
-        return parse_locks(Path("/proc/locks").read_text())
+        with open("/proc/locks") as file:
+            return parse_locks(file.read())
     except OSError:
         return None
 

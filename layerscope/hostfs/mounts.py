@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _NUMBER = re.compile(r"[0-9]{1,19}")
@@ -59,29 +62,30 @@ def parse_mountinfo(text: str) -> Iterator[Mount]:
 def mounts() -> list[Mount]:
     """The mounts that this process sees; empty where there is no ``/proc``."""
     try:
-        text = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape")
-        return list(parse_mountinfo(text))
+        with open("/proc/self/mountinfo", "rb") as file:
+            return list(parse_mountinfo(file.read().decode("utf-8", "surrogateescape")))
     except OSError:
         return []
 
 
-def mounts_below(root: Path) -> list[Mount]:
+def mounts_below(root: Path | str) -> list[Mount]:
     """The mounts on or below ``root`` (a real path)."""
     top = str(root)
     return [mount for mount in mounts() if mount.point == top or mount.point.startswith(top.rstrip("/") + "/")]
 
 
-def file_system_type(path: Path) -> str | None:
+def file_system_type(path: Path | str) -> str | None:
     """The type of the file system that holds ``path``, or None if that can't be told."""
     best = mount_of(path)
     return best.type if best else None
 
 
-def mount_of(path: Path) -> Mount | None:
+def mount_of(path: Path | str) -> Mount | None:
     """The mount that ``path`` (a real path) lies on, or None if that can't be told."""
+    text = os.fspath(path)
     best: Mount | None = None
     for mount in mounts():
-        inside = mount.point == "/" or path == Path(mount.point) or str(path).startswith(mount.point + os.sep)
+        inside = mount.point in ("/", text) or text.startswith(f"{mount.point}/")
         if inside and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best

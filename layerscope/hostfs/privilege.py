@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -24,9 +23,10 @@ class Privilege(Struct, frozen=True):
 
 def _effective_capabilities() -> int | None:
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("CapEff:"):
-                return int(line.split()[1], 16)
+        with open("/proc/self/status") as file:
+            for line in file:
+                if line.startswith("CapEff:"):
+                    return int(line.split()[1], 16)
     except (OSError, ValueError, IndexError):
         pass
     return None
@@ -34,7 +34,8 @@ def _effective_capabilities() -> int | None:
 
 def _in_initial_user_namespace() -> bool:
     try:
-        fields = Path("/proc/self/uid_map").read_text().split()
+        with open("/proc/self/uid_map") as file:
+            fields = file.read().split()
     except OSError:
         return True
     return fields[:3] == ["0", "0", "4294967295"]

@@ -7,8 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from hashlib import sha256
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:
+    # As the library's own ``random`` does it: hashlib loads OpenSSL, which takes longer than to hash a root's records.
+    try:
+        from _sha2 import sha256  # Python 3.12 and newer
+    except ImportError:
+        try:
+            from _sha256 import sha256
+        except ImportError:
+            from hashlib import sha256
 
 DiffID = NewType("DiffID", str)
 """``sha256:<hex>`` of a layer's uncompressed tar."""

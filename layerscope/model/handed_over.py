@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from layerscope.model.digest import CacheID
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.model.digest import CacheID
 
 
 class HandedOver(Struct, frozen=True):

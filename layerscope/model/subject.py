@@ -61,6 +61,13 @@ class Subject(Struct, frozen=True):
     path: str | None = None
 
     @property
+    def thing(self) -> Image | Container:
+        """What is set."""
+        thing = self.container or self.image
+        assert thing is not None
+        return thing
+
+    @property
     def name(self) -> str:
         """The name to show for it."""
         if self.container is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -132,9 +132,14 @@ class Contents:
         """The directories that were handed over for layers."""
         return self.driver.handed if isinstance(self.driver, HandedLayers) else {}
 
+    @cached_property
+    def _told_once(self) -> bool:
+        """Whether missing files are told for all layers together, if at all."""
+        return self.driver is None or isinstance(self.driver, Elsewhere)
+
     def missing_layers(self, subject: Image | Container) -> list[Problem]:
         """Levels of a subject whose directory isn't there, told from one look at the driver's folder."""
-        if self.driver is None or isinstance(self.driver, Elsewhere):
+        if self._told_once:
             return []
         cache_ids = [level.cache_id for level in self.store.levels(subject)]
         return [self._missing(cache_id) for cache_id in cache_ids if cache_id and self._is_missing(cache_id)]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from layerscope.errors import UsageError
 from layerscope.model.subject import ContainerUsage, Subject
 from layerscope.services.session import Session
-from layerscope.stores.docker.glance import Glimpse, OneContainer, glimpses
+from layerscope.stores.docker.glance import Glimpse, glimpses, store_of
 from layerscope.stores.docker.store import DockerStore
 
 MANY = 300
@@ -31,14 +31,14 @@ def glance(session: Session, least: int = MANY) -> Glance | None:
 
     None, too, where anything in these records isn't as docker writes it: that is told by whoever reads all of them.
     """
-    if type(session.store) is not DockerStore:
+    if not isinstance(session.store, DockerStore):
         return None
     found = glimpses(session.store, least)
     if not found:
         return None
-    alone = OneContainer(session.store, found[0])
-    container = alone.container
-    if container is None:
+    alone = store_of(found[0], session.store)
+    container = next(iter(alone.containers()), None)
+    if container is None or container.problems:
         return None
     only = Session(session.path, session.root, alone, session.contents.driver, session.setting)
     usages = tuple(ContainerUsage(one, None, None) for one in (container, *found[1:]))

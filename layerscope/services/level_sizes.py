@@ -16,27 +16,30 @@ from layerscope.services.contents import Contents
 from layerscope.stores.base import SharesStorage
 
 if TYPE_CHECKING:
+    from layerscope.analysis.measuring.ahead import Ahead
     from layerscope.overlay import MergedView
 
 
 def container_usages(
-    contents: Contents, containers: Sequence[Container], cancelled: Callable[[], bool] = lambda: False
+    contents: Contents,
+    containers: Sequence[Container],
+    cancelled: Callable[[], bool] = lambda: False,
+    ahead: Ahead | None = None,
 ) -> tuple[list[ContainerUsage], list[Problem]]:
     """Containers in their order with SizeRw and SizeRootFs, and what is wrong with those that can't be measured."""
     problems: list[Problem] = []
     usages = []
-    for container, size_rw in zip(containers, _container_sizes(contents, containers, cancelled), strict=True):
+    shared = contents.store if isinstance(contents.store, SharesStorage) else None
+    for container, size_rw in zip(containers, _container_sizes(contents, containers, cancelled, ahead), strict=True):
         if size_rw is None and not cancelled():
             problems.extend(contents.levels(container)[1])
-        image_size = _image_size(contents, container, size_rw)
+        image_size = _image_size(contents, container, size_rw) if shared is None else shared.base_size(container)
         usages.append(ContainerUsage(container, size_rw, None if image_size is None else image_size + (size_rw or 0)))
     return usages, problems
 
 
 def _image_size(contents: Contents, container: Container, size_rw: int | None) -> int | None:
     """The bytes below a container's writable layer, as its engine counts them; None where they aren't recorded."""
-    if isinstance(contents.store, SharesStorage):
-        return contents.store.base_size(container)
     # A containerd store has recorded sizes of init layers too, and docker counts them.
     levels = contents.store.levels(container)
     sizes = [level.size for level in levels if level.role is Role.IMAGE or level.size is not None]
@@ -45,14 +48,14 @@ def _image_size(contents: Contents, container: Container, size_rw: int | None) -
 
 
 def _container_sizes(
-    contents: Contents, containers: Sequence[Container], cancelled: Callable[[], bool]
+    contents: Contents, containers: Sequence[Container], cancelled: Callable[[], bool], ahead: Ahead | None
 ) -> list[int | None]:
     """SizeRw of each container in bytes, by docker's rule for this driver; None where it can't be measured."""
     driver = contents.driver
     if driver is not None and driver.sizes_by_walk and not isinstance(driver, MeasuresDisk):
         from layerscope.analysis.measuring.sizes import walked_sizes
 
-        return walked_sizes([_top_of(contents, container) for container in containers], cancelled)
+        return walked_sizes([_top_of(contents, container) for container in containers], cancelled, ahead)
     return [_container_size(contents, container, cancelled) for container in containers]
 
 

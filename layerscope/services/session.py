@@ -7,16 +7,13 @@ few questions need is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from msgspec.structs import replace
 
 from layerscope.errors import UnsupportedError, UsageError
-from layerscope.hostfs import Directory
 from layerscope.model.container import Container
 from layerscope.model.image import HistoryRow, Image
 from layerscope.model.level import Level, Role
@@ -40,7 +37,11 @@ from layerscope.stores.base import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.analysis.measuring.ahead import Ahead
     from layerscope.drivers import Driver
+    from layerscope.hostfs import Directory
     from layerscope.model.blame import Blame
     from layerscope.model.change import Change
     from layerscope.model.diagnosis import Diagnosis
@@ -64,8 +65,10 @@ class Session:
     the other services, not for front ends.
     """
 
-    def __init__(self, path: Path, root: Directory, store: Store, driver: Driver | None, setting: Setting) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path | str, root: Directory, store: Store, driver: Driver | None, setting: Setting
+    ) -> None:
+        self._path = path
         self.root = root
         self.store = store
         self.setting = setting
@@ -75,9 +78,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -85,6 +86,13 @@ class Session:
         if isinstance(self.store, TwoRoots):
             self.store.close()
         self.root.close()
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the root lies on the host."""
+        from pathlib import Path
+
+        return Path(self._path)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -141,13 +149,14 @@ class Session:
             usages = image_usages(store.images(), store.containers(), store.layers(), everything)
         return [replace(usage, image=self._with_missing_layers(usage.image)) for usage in usages]
 
-    def containers(self, sizes: bool = True) -> list[ContainerUsage]:
-        """Every container, newest first, then by id; with ``sizes`` each writable layer is measured."""
-        from layerscope.analysis.sizes import newest_first
-
+    def containers(self, sizes: bool = True, ahead: Ahead | None = None) -> list[ContainerUsage]:
+        """Every container, newest first, then by id; with ``sizes`` measured, which may have begun ``ahead``."""
         containers = [self._with_missing_layers(container) for container in self.store.containers()]
-        found = self._sized(containers) if sizes else [ContainerUsage(one, None, None) for one in containers]
-        return sorted(found, key=lambda usage: newest_first(usage.container.created, usage.container.id))
+        if not sizes:
+            return [ContainerUsage(one, None, None) for one in containers]
+        found, problems = container_usages(self.contents, containers, ahead=ahead)
+        self._note(problems)
+        return found
 
     def _with_missing_layers(self, subject: _Thing) -> _Thing:
         missing: list[Problem] = self.contents.missing_layers(subject)
@@ -156,12 +165,9 @@ class Session:
 
     def measured(self, container: Container, cancelled: Cancelled = lambda: False) -> ContainerUsage:
         """One container with its writable layer measured; means nothing once ``cancelled`` has said so."""
-        return self._sized([container], cancelled)[0]
-
-    def _sized(self, containers: Sequence[Container], cancelled: Cancelled = lambda: False) -> list[ContainerUsage]:
-        found, problems = container_usages(self.contents, containers, cancelled)
+        found, problems = container_usages(self.contents, [container], cancelled)
         self._note(problems)
-        return found
+        return found[0]
 
     # ------------------------------------------------------------------ what a REF names
     def find(self, text: str | Ref, kind: SubjectKind | None = None) -> Subject:
@@ -201,12 +207,12 @@ class Session:
 
     def records(self, subject: Subject) -> dict[str, object]:
         """The engine's own records of the subject, joined."""
-        return self.store.records(_thing(subject))
+        return self.store.records(subject.thing)
 
     # ------------------------------------------------------------------ layers
     def levels(self, subject: Subject) -> tuple[Level, ...]:
         """All levels of the subject's stack, base first; its cut doesn't count."""
-        levels, problems = self.contents.levels(_thing(subject))
+        levels, problems = self.contents.levels(subject.thing)
         self._note(problems)
         if not self.setting.sees_marks:
             self._note(self.contents.lost_marks(levels))
@@ -391,9 +397,3 @@ class Session:
             problems = extract(self.view(subject), path, destination, passed)
         self._note(problems)
         return problems
-
-
-def _thing(subject: Subject) -> Image | Container:
-    thing = subject.container or subject.image
-    assert thing is not None
-    return thing

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from layerscope.drivers import TellsSources
 from layerscope.formats.escape import escape
-from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.hostfs.privilege import Privilege
-from layerscope.lab.root.marker import LabMarker
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.root import Daemon, RootSummary
 from layerscope.services.contents import Contents
@@ -22,6 +19,10 @@ from layerscope.stores.detect import Detection
 from layerscope.stores.docker.store import DockerStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.hostfs.owner_map import OwnerMap
+    from layerscope.lab.root.marker import LabMarker
     from layerscope.stores.docker.engine import EngineTraces
 
 _WALKED_DIRECTORIES = 20_000
@@ -30,7 +31,7 @@ _WALKED_DIRECTORIES = 20_000
 class Setting(Struct, frozen=True):
     """The root's path, what was detected there, what this user may see, and the prefix whose marks count."""
 
-    path: Path
+    path: Path | str
     detection: Detection
     privilege: Privilege
     xattr_prefix: str

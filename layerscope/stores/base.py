@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
-from layerscope.hostfs import Directory
-from layerscope.hostfs.owner_map import OwnerMap
-from layerscope.model.container import Container
-from layerscope.model.digest import CacheID, ChainID
-from layerscope.model.image import Image, Layer
-from layerscope.model.level import Level
-from layerscope.model.problem import Problem
-from layerscope.model.root import Daemon
-from layerscope.model.subject import ImageUsage
-from layerscope.model.volume import Volume
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.hostfs import Directory
+    from layerscope.hostfs.owner_map import OwnerMap
+    from layerscope.model.container import Container
+    from layerscope.model.digest import CacheID, ChainID
+    from layerscope.model.image import Image, Layer
+    from layerscope.model.level import Level
+    from layerscope.model.problem import Problem
+    from layerscope.model.root import Daemon
+    from layerscope.model.subject import ImageUsage
+    from layerscope.model.volume import Volume
 
 
 @runtime_checkable

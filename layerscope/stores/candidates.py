@@ -5,65 +5,78 @@ Sources: dockerd(8) ``--data-root`` and its older name ``graph``; containers-sto
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _CONFIG_LIMIT = 1 << 20
 
 
-def candidates(home: Path | None = None, system: Path = Path("/")) -> Iterator[tuple[Path, str | None]]:
+def candidates(home: Path | str | None = None, system: Path | str = "/") -> Iterator[tuple[str, str | None]]:
     """Each place in turn, with why it can't be read (None if it can).
 
     docker's own configuration, docker's default, the user's own docker, then podman's graphroots. A configuration that
     can't be understood is yielded itself, with the reason. ``system`` stands in for the root directory.
     """
-    home = Path.home() if home is None else home
-    seen: set[Path] = set()
-    for path, reason in _places(home, system):
+    seen: set[str] = set()
+    for path, reason in _places(os.path.expanduser("~") if home is None else os.fspath(home), os.fspath(system)):
         if path not in seen:
             seen.add(path)
             yield path, reason or _why_not(path)
 
 
-def _places(home: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
-    yield from _docker_configured(system / "etc/docker/daemon.json", system)
-    yield system / "var/lib/docker", None
-    yield home / ".local/share/docker", None
-    yield from _podman_configured(system / "etc/containers/storage.conf", system)
-    yield from _podman_configured(system / "usr/share/containers/storage.conf", system)
-    yield system / "var/lib/containers/storage", None
-    yield from _podman_configured(home / ".config/containers/storage.conf", system)
-    yield home / ".local/share/containers/storage", None
+def _places(home: str, system: str) -> Iterator[tuple[str, str | None]]:
+    yield from _docker_configured(os.path.join(system, "etc/docker/daemon.json"), system)
+    yield os.path.join(system, "var/lib/docker"), None
+    yield os.path.join(home, ".local/share/docker"), None
+    yield from _podman_configured(os.path.join(system, "etc/containers/storage.conf"), system)
+    yield from _podman_configured(os.path.join(system, "usr/share/containers/storage.conf"), system)
+    yield os.path.join(system, "var/lib/containers/storage"), None
+    yield from _podman_configured(os.path.join(home, ".config/containers/storage.conf"), system)
+    yield os.path.join(home, ".local/share/containers/storage"), None
 
 
-def _docker_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
-    settings, reason = _settings(file, json.loads, "JSON")
+def _docker_configured(file: str, system: str) -> Iterator[tuple[str, str | None]]:
+    settings, reason = _settings(file, _from_json, "JSON")
     if reason:
         yield file, reason
     for key in ("data-root", "graph"):
         yield from _placed(settings.get(key), system)
 
 
-def _podman_configured(file: Path, system: Path) -> Iterator[tuple[Path, str | None]]:
-    settings, reason = _settings(file, tomllib.loads, "TOML")
+def _podman_configured(file: str, system: str) -> Iterator[tuple[str, str | None]]:
+    settings, reason = _settings(file, _from_toml, "TOML")
     if reason:
         yield file, reason
     storage = settings.get("storage")
     yield from _placed(storage.get("graphroot") if isinstance(storage, dict) else None, system)
 
 
-def _placed(value: object, system: Path) -> Iterator[tuple[Path, None]]:
+def _placed(value: object, system: str) -> Iterator[tuple[str, None]]:
     if isinstance(value, str) and value:
-        yield system / os.path.expandvars(value).replace("\0", "").lstrip("/"), None
+        yield os.path.join(system, os.path.expandvars(value).replace("\0", "").strip("/")), None
 
 
-def _settings(file: Path, parse: Callable[[str], object], form: str) -> tuple[Mapping[str, object], str]:
+# Most machines have none of these files, and it takes longer to import what reads them than to look for them.
+def _from_json(text: str) -> object:
+    import json
+
+    return json.loads(text)
+
+
+def _from_toml(text: str) -> object:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _settings(file: str, parse: Callable[[str], object], form: str) -> tuple[Mapping[str, object], str]:
     """What a configuration file holds, nothing if there is none; and why it can't be used, if it can't."""
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb") as opened:
             found = parse(opened.read(_CONFIG_LIMIT).decode())
     except FileNotFoundError:
         return {}, ""
@@ -76,7 +89,7 @@ def _settings(file: Path, parse: Callable[[str], object], form: str) -> tuple[Ma
     return found if isinstance(found, dict) else {}, ""
 
 
-def _why_not(path: Path) -> str | None:
+def _why_not(path: str) -> str | None:
     try:
         with os.scandir(path) as entries:
             return None if next(entries, None) else "is empty"

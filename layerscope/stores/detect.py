@@ -14,7 +14,7 @@ import re
 import stat as modes
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -22,12 +22,14 @@ from msgspec.structs import replace
 
 from layerscope.errors import PermissionDenied, RootError, UnsupportedError, UsageError
 from layerscope.hostfs import Directory
-from layerscope.hostfs.owner_map import OwnerMap
 from layerscope.model.digest import is_hex64
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.tree import Kind
 from layerscope.stores.records.files import RUN_AS_ROOT, Fault, list_directory, read_bytes, shown
 from layerscope.stores.records.json_record import LIMIT, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GRAPH_DRIVERS = ("overlay2", "overlay", "fuse-overlayfs", "btrfs", "zfs", "aufs", "devicemapper", "vfs")
 """docker's own, in the order in which one wins where two have equally many images and containers."""
@@ -37,6 +39,7 @@ _SHARED_LISTS = ("-layers", "-images", "-containers")
 _PODMAN_HOME = ("containers", "storage")
 _LAYOUT = ("index.json", "manifest.json", "oci-layout")
 _MANAGED = "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db"
+_OWN_CONTAINERD = "containerd/daemon (a containerd root of its own)"
 
 
 class World(Struct, frozen=True):
@@ -91,8 +94,17 @@ class Detection(Struct, frozen=True):
     @property
     def hints_at_containerd(self) -> bool:
         """Whether anything here speaks of containerd: only then is a containerd store looked for."""
-        strange = any(world.driver not in GRAPH_DRIVERS for world in self.other_worlds)
-        return strange or any("containerd" in feature for feature in self.features)
+        return self._has_strange_containers or any("containerd" in feature for feature in self.features)
+
+    @property
+    def has_own_containerd_only(self) -> bool:
+        """Whether all that hints at it is a containerd of the daemon's own, which it starts for graph drivers, too."""
+        hints = [feature for feature in self.features if "containerd" in feature]
+        return hints == [_OWN_CONTAINERD] and bool(self.worlds) and not self._has_strange_containers
+
+    @property
+    def _has_strange_containers(self) -> bool:
+        return any(world.driver not in GRAPH_DRIVERS for world in self.other_worlds)
 
     def joined(self, worlds: Iterable[World]) -> Detection:
         """The same with other stores' worlds among its own; a driver that has one here already keeps it."""
@@ -106,17 +118,18 @@ class _Driven(msgspec.Struct, rename="pascal"):
     driver: str | None = None
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: Path | str) -> bool:
     """Whether what lies at ``path`` is to be opened as an image archive: a file, or a folder with an image layout."""
     try:
         if modes.S_ISDIR(os.stat(path).st_mode):
-            return any((path / name).is_file() for name in _LAYOUT) and not (path / "image").is_dir()
+            layout = any(os.path.isfile(os.path.join(path, name)) for name in _LAYOUT)
+            return layout and not os.path.isdir(os.path.join(path, "image"))
         return True
     except OSError:
         return False
 
 
-def open_directory(path: Path) -> Directory:
+def open_directory(path: Path | str) -> Directory:
     """The directory at ``path`` on the host.
 
     Raises:
@@ -138,7 +151,7 @@ def open_directory(path: Path) -> Directory:
     return directory
 
 
-def detect(root: Directory, path: Path) -> Detection:
+def detect(root: Directory, path: Path | str) -> Detection:
     """What lies in ``root``, whose path on the host is ``path``.
 
     Raises:
@@ -172,7 +185,7 @@ def detect(root: Directory, path: Path) -> Detection:
     )
 
 
-def choose_driver(detection: Detection, path: Path, wanted: str | None = None) -> str:
+def choose_driver(detection: Detection, path: Path | str, wanted: str | None = None) -> str:
     """The driver to read: the wanted one, else the default.
 
     Raises:
@@ -193,7 +206,7 @@ def choose_driver(detection: Detection, path: Path, wanted: str | None = None) -
     if denied:
         raise PermissionDenied(f"cannot read {', '.join(denied)} in {place}: permission denied; {RUN_AS_ROOT}")
     if detection.remapped:
-        inside = ", ".join(str(path / name) for name in detection.remapped)
+        inside = ", ".join(os.path.join(path, name) for name in detection.remapped)
         raise RootError(f"{place} only holds roots of remapped user namespaces; open one of them: {inside}")
     if any(feature.startswith("graph/") for feature in detection.features):
         raise UnsupportedError(f"{place} is a docker root from before 1.10, which is not supported")
@@ -270,32 +283,26 @@ def _hidden(worlds: tuple[World, ...], others: tuple[str, ...]) -> Iterable[Prob
 
 
 # ---------------------------------------------------------------------- other things a root may be
+def is_namespace(name: str) -> bool:
+    """Whether a root's name is that of a remapped user namespace: ``<uid>.<gid>``."""
+    return _REMAPPED.fullmatch(name) is not None
+
+
 def _is_remapped(root: Directory, name: str) -> bool:
-    """Whether a directory is a root of its own: ``<uid>.<gid>`` with a root's entries."""
-    if not _REMAPPED.fullmatch(name):
+    """Whether a directory is a root of its own: of a remapped user namespace, with a root's entries."""
+    if not is_namespace(name):
         return False
     inside = list_directory(root.enter(name))
     return isinstance(inside, Fault) or bool({"image", "containers", "volumes"} & {entry for entry, _kind in inside})
 
 
-def owners_of(path: Path) -> OwnerMap | None:
-    """How owners are mapped in the root of a remapped user namespace, which its name tells; None in any other.
-
-    How many IDs were mapped is recorded nowhere: the usual number.
-    """
-    name = path.resolve().name
-    if not _REMAPPED.fullmatch(name):
-        return None
-    user, _, group = name.partition(".")
-    return OwnerMap.remapped(int(user), int(group))
-
-
-def _is_rootless(root: Directory, path: Path) -> bool:
+def _is_rootless(root: Directory, path: Path | str) -> bool:
     """By where it lies, or by its owner: the daemon's user (of a remapped root, the user that root is mapped to)."""
-    if path.parts[-3:] == (".local", "share", "docker") or path.parts[-4:] == (".local", "share", *_PODMAN_HOME):
+    parts = os.fspath(path).split("/")
+    if parts[-3:] == [".local", "share", "docker"] or parts[-4:] == [".local", "share", *_PODMAN_HOME]:
         return True
     try:
-        return root.stat_self().st_uid != 0 and not _REMAPPED.fullmatch(path.name)
+        return root.stat_self().st_uid != 0 and not is_namespace(parts[-1])
     except OSError:
         return False
 
@@ -306,7 +313,7 @@ def _features(root: Directory, entries: dict[str, Kind], has_worlds: bool) -> li
     if "graph" in names and any(name.startswith(("repositories-", "linkgraph.db")) for name in entries):
         features.append("graph/ (a root from before 1.10)")
     if _is_file(root, _MANAGED):
-        features.append("containerd/daemon (a containerd root of its own)")
+        features.append(_OWN_CONTAINERD)
     snapshotters = list_directory(root.enter("rootfs"))
     if not isinstance(snapshotters, Fault):
         features.extend(f"rootfs/{name} (containerd image store)" for name, kind in snapshotters if kind == "d")

@@ -98,7 +98,7 @@ def test_an_unreadable_root_is_3(tmp_path: Path) -> None:
     script = f"""
 import os, sys
 from layerscope.cli.main import run
-import layerscope.cli.verbs.records, layerscope.services.opening.root
+import layerscope.cli.verbs.ps, layerscope.services.ahead, layerscope.services.opening.root
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(run(["ps", "--root", {str(secret)!r}]))
 """

@@ -201,6 +201,8 @@ def test_ellipsis_counts_columns() -> None:
     assert ellipsis("漢字漢字", 8) == "漢字漢字"
     assert ellipsis("漢字漢字", 7) == "漢字漢…"
     assert ellipsis("é" * 6, 5) == "é" * 4 + "…"
+    assert ellipsis("12345漢", 5) == "1234…"
+    assert ellipsis("1234漢", 5) == "1234…"
 
 
 def test_aligned_cuts_only_the_last_column() -> None:

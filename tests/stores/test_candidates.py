@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_the_usual_places_in_order(tmp_path: Path) -> None:
     write(tmp_path / "etc/containers/storage.conf", '[storage]\ndriver = "overlay"\ngraphroot = "/srv/podman"\n')
     write(tmp_path / "usr/share/containers/storage.conf", '[storage]\ngraphroot = "/srv/vendor"\n')
     found = list(candidates(home, tmp_path))
-    assert [path for path, _ in found] == [
+    assert [Path(path) for path, _ in found] == [
         tmp_path / "srv/docker",
         tmp_path / "var/lib/docker",
         home / ".local/share/docker",
@@ -41,7 +42,7 @@ def test_why_a_place_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/docker").write_text("a file")
     (tmp_path / "var/lib/containers/storage").mkdir(parents=True)
-    found = {path.relative_to(tmp_path).as_posix(): why for path, why in candidates(tmp_path / "home", tmp_path)}
+    found = {os.path.relpath(path, tmp_path): why for path, why in candidates(tmp_path / "home", tmp_path)}
     assert found["var/lib/docker"] == "is not a directory"
     assert found["var/lib/containers/storage"] == "is empty"
     assert found["home/.local/share/docker"] is None
@@ -51,13 +52,13 @@ def test_the_configured_place_is_tried_once(tmp_path: Path) -> None:
     write(tmp_path / "etc/docker/daemon.json", '{"data-root": "/var/lib/docker"}')
     root_at(tmp_path / "var/lib/docker")
     found = list(candidates(tmp_path / "home", tmp_path))
-    assert found[0] == (tmp_path / "var/lib/docker", None)
+    assert found[0] == (str(tmp_path / "var/lib/docker"), None)
     assert len({path for path, _ in found}) == len(found)
 
 
 def test_the_older_name_of_the_option(tmp_path: Path) -> None:
     write(tmp_path / "etc/docker/daemon.json", '{"graph": "/srv/old"}')
-    assert next(candidates(tmp_path / "home", tmp_path))[0] == tmp_path / "srv/old"
+    assert next(candidates(tmp_path / "home", tmp_path))[0] == str(tmp_path / "srv/old")
 
 
 @pytest.mark.parametrize("text", ["", "{", "\0", "[" * 100_000])
@@ -65,12 +66,12 @@ def test_a_configuration_that_cannot_be_understood_is_told(tmp_path: Path, text:
     write(tmp_path / "etc/docker/daemon.json", text)
     write(tmp_path / "etc/containers/storage.conf", text or "=")
     reasons = dict(candidates(tmp_path / "home", tmp_path))
-    assert str(reasons[tmp_path / "etc/docker/daemon.json"]).startswith("is not JSON")
-    assert str(reasons[tmp_path / "etc/containers/storage.conf"]).startswith("is not TOML")
-    assert tmp_path / "var/lib/docker" in reasons
+    assert str(reasons[str(tmp_path / "etc/docker/daemon.json")]).startswith("is not JSON")
+    assert str(reasons[str(tmp_path / "etc/containers/storage.conf")]).startswith("is not TOML")
+    assert str(tmp_path / "var/lib/docker") in reasons
 
 
 @pytest.mark.parametrize("text", ["[]", '{"data-root": 7}', '{"data-root": ""}', "null"])
 def test_a_configuration_that_names_no_place(tmp_path: Path, text: str) -> None:
     write(tmp_path / "etc/docker/daemon.json", text)
-    assert next(candidates(tmp_path / "home", tmp_path))[0] == tmp_path / "var/lib/docker"
+    assert next(candidates(tmp_path / "home", tmp_path))[0] == str(tmp_path / "var/lib/docker")

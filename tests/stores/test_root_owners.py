@@ -11,7 +11,8 @@ import pytest
 
 from layerscope.hostfs import Directory
 from layerscope.hostfs.owner_map import MOST_RANGES, OwnerMap, OwnerRange, sound_ranges
-from layerscope.stores.owners import RootOwners, root_owners, rootless_owners
+from layerscope.stores.owners import RootOwners, root_owners
+from layerscope.stores.rootless_owners import rootless_owners
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to a user")
 USER, GROUP = 1000, 1001

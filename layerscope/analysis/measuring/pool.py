@@ -67,6 +67,7 @@ class Pool:
             processor; 1: this one alone.
         cancelled: asked now and then; once it says so, :class:`Cancelled` is raised.
         counted: told now and then how many entries were counted in all.
+        crew: one that is at work already, and is ended with the pool.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Pool:
         workers: int | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         counted: Callable[[int], None] = lambda entries: None,
+        crew: Crew | None = None,
     ) -> None:
         self._roots = tuple(roots)
         self._take = take
@@ -86,7 +88,7 @@ class Pool:
         self._tell = counted
         self._waiting: deque[Task] = deque()
         self._unchecked: deque[Check] = deque()
-        self._crew: Crew | None = None
+        self._crew = crew
         self._counted = 0
         self._alone_seconds = _ALONE_SECONDS if workers is None else 0.0
         # In a program with a screen another thread draws it: measuring here in Python would take its time.

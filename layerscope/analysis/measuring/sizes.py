@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -12,6 +13,9 @@ from layerscope.hostfs import Directory
 from layerscope.hostfs.measure import Sums, Task
 from layerscope.hostfs.walk import inodes_below
 from layerscope.model.tree import LayerDirectory
+
+if TYPE_CHECKING:
+    from layerscope.analysis.measuring.ahead import Ahead
 
 
 class _Tally(Struct):
@@ -35,17 +39,20 @@ class _Tally(Struct):
 
 
 def walked_sizes(
-    tops: Sequence[LayerDirectory | None], cancelled: Callable[[], bool] = lambda: False
+    tops: Sequence[LayerDirectory | None],
+    cancelled: Callable[[], bool] = lambda: False,
+    ahead: Ahead | None = None,
 ) -> list[int | None]:
     """For each tree the apparent bytes of every non-directory in it, each inode once; what vanishes is left out.
 
     None for a tree of which a directory can't be read, and where there is none. When ``cancelled`` says so the walk
-    ends, and its result means nothing.
+    ends, and its result means nothing. ``ahead``: where some of these trees are being measured already.
     """
     tallies = [_Tally() for _ in tops]
     with ExitStack() as stack:
         roots: dict[Directory, int] = {}
-        tasks: list[Task] = []
+        tasks: dict[int, Task] = {}
+        units: dict[tuple[int, int], int] = {}
         for unit, top in enumerate(tops):
             try:
                 if not isinstance(top, Directory):
@@ -54,15 +61,24 @@ def walked_sizes(
                 root, path = top.from_root()
                 if root not in roots:
                     roots[root] = stack.enter_context(root.held())
-                tasks.append((unit, roots[root], path, ["."], top.stat_self().st_dev, False, [], False))
+                stat = top.stat_self()
+                units[stat.st_dev, stat.st_ino] = unit
+                tasks[unit] = (unit, roots[root], path, ["."], stat.st_dev, False, [], False)
             except OSError:
                 tallies[unit].size = None
+        begun = {} if ahead is None else ahead.asked(units)
+        already = frozenset(begun.values())
+        waiting = [task for unit, task in tasks.items() if unit not in already]
+        crew = None
+        if ahead is not None and begun:
+            waiting += ahead.not_begun()
+            crew = ahead.crew
 
         def take(sums: Sums) -> None:
-            tallies[sums[0]].add(sums)
+            tallies[begun.get(sums[0], sums[0])].add(sums)
 
-        with Pool(tuple(roots.values()), take, lambda verdict: None, cancelled=cancelled) as pool:
-            for task in tasks:
+        with Pool(tuple(roots.values()), take, lambda verdict: None, cancelled=cancelled, crew=crew) as pool:
+            for task in waiting:
                 pool.add(task)
             try:
                 pool.finish()

@@ -36,6 +36,20 @@ class MeasuringThreads:
         self.jobs += 1
         return True
 
+    def take_back(self) -> list[Task]:
+        """The tasks of jobs that no thread has begun; they are no longer among those that were given."""
+        tasks: list[Task] = []
+        while True:
+            try:
+                job = self._given.get_nowait()
+            except Empty:
+                return tasks
+            if job is None:
+                self._given.put(None)
+                return tasks
+            self.jobs -= 1
+            tasks.extend(job[0])
+
     def results(self, timeout: float) -> Iterator[Done]:
         """What is done by now; waits for the first of it, at most so many seconds."""
         while self.jobs:

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import stat as modes
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +35,6 @@ Shape = dict[str, Any]
 COUNTED = ("added", "modified", "metadata", "deleted", "opaque")
 """The counts of a level, in the order in which they are told."""
 
-_FRACTION = re.compile(r"[.,](\d+)", re.ASCII)
-
 
 def utc(text: str | None) -> str | None:
     """A recorded time in UTC with the digits that the record has; None for no time, Go's zero time, or garbage."""
@@ -45,7 +42,7 @@ def utc(text: str | None) -> str | None:
     if text is None or nanoseconds is None:
         return None
     whole = format_rfc3339(nanoseconds - nanoseconds % 1_000_000_000)
-    fraction = _FRACTION.search(text)
+    fraction = re.search(r"[.,](\d+)", text, re.ASCII)
     if whole is None or fraction is None:
         return whole
     return f"{whole[:-1]}.{fraction[1]}Z"
@@ -53,6 +50,8 @@ def utc(text: str | None) -> str | None:
 
 def base64(data: bytes) -> str:
     """Standard base64."""
+    from base64 import b64encode  # here: hardly any path needs it
+
     return b64encode(data).decode("ascii")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 _GAP = 3
@@ -51,11 +50,9 @@ def cells(text: str) -> int:
     """How many columns ``text`` takes on a screen: wide characters two, combining ones none."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(c) else _width(c) for c in text)
+    from layerscope.cli.render.wide import columns
 
-
-def _width(character: str) -> int:
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return columns(text)
 
 
 def ellipsis(text: str, width: int, sign: str = ELLIPSIS) -> str:
@@ -63,13 +60,8 @@ def ellipsis(text: str, width: int, sign: str = ELLIPSIS) -> str:
 
     Source: docker/cli cli/command/formatter/displayutils.go ``Ellipsis``.
     """
-    if text.isascii():
+    if text[:width].isascii():  # what is behind needn't be looked at: no character takes less than a column
         return text if len(text) <= width else text[: width - 1] + sign
-    if sum(map(_width, text)) <= width:
-        return text
-    taken = 0
-    for position, character in enumerate(text):
-        taken += _width(character)
-        if taken > width - 1:
-            return text[:position] + sign
-    return text
+    from layerscope.cli.render.wide import cut
+
+    return cut(text, width, sign)

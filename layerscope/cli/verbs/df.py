@@ -90,7 +90,7 @@ def _entry_lines(entries: Iterable[LedgerEntry], out: Output) -> Iterator[str]:
 
 def _docker_lines(session: Session, out: Output) -> Iterator[str]:
     from layerscope.cli.render.docker_df import tables
-    from layerscope.cli.verbs.records import shown_image
+    from layerscope.cli.verbs.ps import shown_image
     from layerscope.services.docker_df import disk_usage
 
     usage = disk_usage(session)

@@ -1,30 +1,25 @@
-"""The verbs that read records only: ``info``, ``images``, ``ps``, ``history``, ``inspect``."""
+"""The verbs that read records only: ``info``, ``images``, ``history``, ``inspect``."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from layerscope.cli.options import Options, root_options
+from layerscope.cli.options import Options, ids_alone, root_options, whole_ids
 from layerscope.cli.output import Output
 from layerscope.cli.reference import RefType, find_subject
 from layerscope.cli.render import docker_form, json
-from layerscope.cli.render.table import aligned, docker_table
+from layerscope.cli.render.table import aligned
 from layerscope.cli.report import exit_code, line
-from layerscope.errors import UsageError
-from layerscope.model.container import Container
-from layerscope.model.ref import Ref
 from layerscope.model.root import RootSummary
 from layerscope.model.subject import ImageUsage, Subject
 
 if TYPE_CHECKING:
     from layerscope.services.session import Session
 
-_full = click.option("--no-trunc", is_flag=True, help="Don't cut ids and commands.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Only the ids.")
 _HELD = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -73,8 +68,8 @@ def _info_lines(summary: RootSummary) -> Iterator[tuple[str, str]]:
 @root_options(json=True)
 @click.option("-a", "--all", "everything", is_flag=True, help="Intermediate images too, as docker images -a.")
 @click.option("--tree", is_flag=True, help="The layers as a tree of shared prefixes.")
-@_full
-@_quiet
+@whole_ids
+@ids_alone
 def images(options: Options, everything: bool, tree: bool, no_trunc: bool, quiet: bool) -> int:
     """Images, newest first, with what they share with others and what is theirs alone."""
     from layerscope.services.measured_sizes import measured_images
@@ -89,7 +84,7 @@ def images(options: Options, everything: bool, tree: bool, no_trunc: bool, quiet
         else:
             now = time.time_ns()
             rows = [row for item in found for row in docker_form.image_rows(item, now, no_trunc)]
-            _print_table(out, docker_form.IMAGES_HEADER, rows, 2 if quiet else None)
+            out.table(docker_form.IMAGES_HEADER, rows, 2 if quiet else None)
         return exit_code(session.problems())
 
 
@@ -115,61 +110,17 @@ def _tree_lines(session: Session, found: Sequence[ImageUsage], out: Output) -> I
         yield f"{out.text(name)} (no layers)"
 
 
-def _print_table(out: Output, header: Sequence[str], rows: Iterable[Sequence[str]], only: int | None) -> None:
-    # A row stays one line in a pipe, too; docker would break it there.
-    shown = [[out.text(cell).replace("\n", "\\n") for cell in row] for row in rows]
-    if only is not None:
-        out.lines(row[only] for row in shown)
-    else:
-        out.lines(docker_table(header, shown))
-
-
-@click.command("ps")
-@root_options(json=True)
-@click.option("-a", "--all", "everything", is_flag=True, help="Accepted; all containers are always listed.")
-@click.option("-s", "--size", is_flag=True, help="Accepted; sizes are always shown.")
-@_full
-@_quiet
-def ps(options: Options, everything: bool, size: bool, no_trunc: bool, quiet: bool) -> int:
-    """All containers, newest first, with size and virtual size, as docker ps -as."""
-    out = Output(options.ascii)
-    with options.session() as session:
-        found = session.containers(sizes=options.json or not quiet)
-        if options.json:
-            out.array(map(json.container, found))
-        else:
-            now = time.time_ns()
-            rows = [
-                docker_form.ps_row(item, shown_image(session, item.container, no_trunc), now, no_trunc, out.ellipsis)
-                for item in found
-            ]
-            _print_table(out, docker_form.PS_HEADER, rows, 0 if quiet else None)
-        return exit_code(session.problems())
-
-
-def shown_image(session: Session, container: Container, full: bool) -> str:
-    """The IMAGE cell: docker looks whether the name still means what it meant."""
-    means = None
-    if container.image and container.image_id is not None:
-        try:
-            subject = session.find(Ref(container.image, "image"))
-        except UsageError:
-            pass
-        else:
-            means = None if subject.image is None else subject.image.id
-    return docker_form.shown_image(container.image, container.image_id, means, full)
-
-
 @click.command("history")
 @root_options(json=True)
 @click.argument("image", type=RefType(kind="image"))
-@_full
-@_quiet
+@whole_ids
+@ids_alone
 def history(options: Options, image: str, no_trunc: bool, quiet: bool) -> int:
     """How IMAGE was made, newest step first, with the level and the layer that each step made."""
     out = Output(options.ascii)
     with options.session() as session:
         from layerscope.services.measured_sizes import measured_history
+        from layerscope.services.unread import layers_unknown
 
         subject = find_subject(session, image, kind="image", cut=False)
         rows = measured_history(session, subject)
@@ -180,7 +131,7 @@ def history(options: Options, image: str, no_trunc: bool, quiet: bool) -> int:
             by_id = {str(item.image.id): item.image for item in session.images()}
             ids = docker_form.history_ids(subject.image, len(rows), by_id.get)
             cells = docker_form.history_rows(rows, ids, time.time_ns(), no_trunc, out.ellipsis)
-            _print_table(out, docker_form.HISTORY_HEADER, cells, 0 if quiet else None)
+            out.table(docker_form.HISTORY_HEADER, cells, 0 if quiet else None)
         return exit_code(session.problems())
 
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import click
-from msgspec.structs import replace
 
 from layerscope.cli.options import Options, root_is_typed, root_options
 from layerscope.cli.output import Output
@@ -22,7 +21,7 @@ def open_root_in_ui(options: Options, path: str | Path | None) -> int:
     _demand_terminal()
     from layerscope.tui.run import run_app
 
-    options = replace(options, root=None if path is None else str(path))
+    options = options._replace(root=None if path is None else str(path))
     return run_app(None if path is None else Path(path), options.session, ascii=options.ascii) or 0
 
 

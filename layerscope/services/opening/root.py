@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -14,14 +14,15 @@ from layerscope.formats.whiteout import TRUSTED, dialect_for
 from layerscope.hostfs import Directory
 from layerscope.hostfs.privilege import privilege
 from layerscope.lab.root.marker import read_marker
-from layerscope.services.opening.handed_layers import layers_meant
-from layerscope.services.opening.without_engine import mounted_overlays, open_archive, open_mounted, open_overlay
 from layerscope.services.session import Session
 from layerscope.services.setting import Setting
 from layerscope.stores.base import SeveralRoots, SharesStorage, ShiftsOwners, Store, TwoRoots
 from layerscope.stores.detect import Detection, choose_driver, detect, is_archive, open_directory
 from layerscope.stores.docker.store import DockerStore
 from layerscope.stores.owners import root_owners
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SAMPLED_LAYERS = 64
 OVERLAY = "overlay:"
@@ -66,18 +67,25 @@ def open_root(
         raise UsageError(f"the xattr prefix is 'trusted' or 'user', not {xattr_prefix!r}")
     text = os.fspath(path) if path is not None else ""
     if text.startswith(OVERLAY):
+        from layerscope.services.opening.without_engine import open_overlay
+
         return open_overlay(text.removeprefix(OVERLAY), xattr_prefix)
-    place = Path(path) if path is not None else _usual_place()
+    place = _plain(text) if path is not None else _usual_place()
     if path is not None and is_archive(place):
-        return open_archive(place)
+        from layerscope.services.opening.without_engine import open_archive
+
+        return open_archive(_path(place))
     root = open_directory(place)
     try:
-        wanted = _path(containerd_root)
-        handed = HandedOver(_path(thin_metadata), _path(thin_data), _path(zfs_list))
-        return _opened(root, place, driver, xattr_prefix, wanted, namespace, handed, layer_dirs or {})
+        handed = HandedOver(_given(thin_metadata), _given(thin_data), _given(zfs_list))
+        return _opened(root, place, driver, xattr_prefix, containerd_root, namespace, handed, layer_dirs or {})
     except LayerscopeError as error:
         root.close()
-        mounted = open_mounted(place, xattr_prefix) if isinstance(error, RootError) else None
+        if not isinstance(error, RootError):
+            raise
+        from layerscope.services.opening.without_engine import open_mounted
+
+        mounted = open_mounted(_path(place), xattr_prefix)
         if mounted is None:
             raise
         return mounted
@@ -85,25 +93,25 @@ def open_root(
 
 def _opened(
     root: Directory,
-    place: Path,
+    place: str,
     driver: str | None,
     xattr_prefix: str | None,
-    containerd_root: Path | None,
+    containerd_root: str | Path | None,
     namespace: str | None,
     handed: HandedOver,
     layer_dirs: Mapping[str, str | Path],
 ) -> Session:
     detection = detect(root, place)
     store: Store | None = None
-    if containerd_root is not None or namespace is not None or detection.hints_at_containerd:
+    if containerd_root is not None or namespace is not None or _hints_at_containerd(root, detection):
         from layerscope.services.opening.containerd import open_containerd
 
-        found = open_containerd(root, place, detection, driver, containerd_root, namespace)
-        place, root, detection, store = found.path, found.root, found.detection, found.store
+        found = open_containerd(root, _path(place), detection, driver, _given(containerd_root), namespace)
+        place, root, detection, store = os.fspath(found.path), found.root, found.detection, found.store
     if store is None and detection.shares_storage:
         from layerscope.stores.podman.store import PodmanStore
 
-        store = PodmanStore(root, place, choose_driver(detection, place, driver), detection.rootless)
+        store = PodmanStore(root, _path(place), choose_driver(detection, place, driver), detection.rootless)
     if store is None:
         store = DockerStore(root, place, choose_driver(detection, place, driver))
     layer_root = store.layer_root if isinstance(store, TwoRoots) else root
@@ -115,6 +123,8 @@ def _opened(
             one.owner_map = owners.map
     factory = _factory_for(store)
     if layer_dirs:
+        from layerscope.services.opening.handed_layers import layers_meant
+
         handed = replace(handed, layer_dirs=layers_meant(store, layer_dirs))
     _check_handed_over(handed, factory, store.driver)
     prefix = xattr_prefix or (marker.xattr_prefix if marker else _prefix_for(layer_root, detection, factory))
@@ -126,7 +136,7 @@ def _opened(
     if store.driver == "zfs":
         from layerscope.services.opening.live_zfs import ask_zfs
 
-        ask_zfs(files, place)
+        ask_zfs(files, _path(place))
     if isinstance(store, ShiftsOwners):
         from layerscope.services.opening.layer_owners import show_owners
 
@@ -138,14 +148,35 @@ def _opened(
     return Session(place, root, store, files, setting)
 
 
+def _hints_at_containerd(root: Directory, detection: Detection) -> bool:
+    if not detection.has_own_containerd_only:
+        return detection.hints_at_containerd
+    from layerscope.stores.containerd.idle import is_idle
+
+    return not is_idle(root)
+
+
 def _factory_for(store: Store) -> DriverFactory | None:
     if isinstance(store, SharesStorage):
         return SHARED_DRIVERS.get(store.driver)
     return DRIVERS.get(store.driver) if (store.driver in SNAPSHOTTERS) == isinstance(store, TwoRoots) else None
 
 
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
+def _plain(text: str) -> str:
+    """A path without doubled slashes and single dots, as pathlib writes it."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    return ("/" if text.startswith("/") else "") + "/".join(parts) or "."
+
+
+def _path(path: str | Path) -> Path:
+    """``path`` for those who reckon with it: a docker root is opened by its text."""
+    from pathlib import Path  # here: to import it takes a twentieth of the time of a short answer
+
+    return Path(path)
+
+
+def _given(path: str | Path | None) -> Path | None:
+    return None if path is None else _path(path)
 
 
 def _check_handed_over(handed: HandedOver, factory: DriverFactory | None, driver: str) -> None:
@@ -178,14 +209,16 @@ def _prefix_for(root: Directory | None, detection: Detection, factory: DriverFac
     return "user"
 
 
-def _usual_place() -> Path:
+def _usual_place() -> str:
     from layerscope.stores.candidates import candidates
 
     tried = []
     for place, reason in candidates():
         if reason is None:
-            return place
+            return _plain(place)
         tried.append(f"{place} ({reason})")
+    from layerscope.services.opening.without_engine import mounted_overlays
+
     raise RootError(
         f"no root found: tried {', '.join(tried)}; give a path, or see one with: layerscope demo{mounted_overlays()}"
     )

@@ -17,7 +17,7 @@ from layerscope.model.digest import ChainID, ContainerID, ImageID, hex_of, is_di
 from layerscope.model.image import Layer
 from layerscope.model.problem import Problem
 from layerscope.stores.docker.containers import Settings, State, Surroundings, read_container, state_word
-from layerscope.stores.docker.layers import LayerRecords, read_layer
+from layerscope.stores.docker.layers import Facts, LayerRecords, read_layer
 from layerscope.stores.docker.mounts import MountRecord, read_mount
 from layerscope.stores.docker.references import References
 from layerscope.stores.docker.store import DockerStore
@@ -103,64 +103,62 @@ def _glimpse(folder: Directory, name: str) -> Glimpse | None:
     )
 
 
-class OneContainer(DockerStore):
-    """A store as if it held a single container, with its image and their layers: nothing else is read."""
+def store_of(glimpse: Glimpse, whole: DockerStore) -> DockerStore:
+    """``whole`` as if it held a single container, with its image and their layers: nothing else is read."""
+    records = _RecordsOfOne(whole.root, whole.driver, glimpse)
+    return DockerStore(whole.root, whole.path, whole.driver, records=records)
 
-    def __init__(self, whole: DockerStore, only: Glimpse) -> None:
-        super().__init__(whole.root, whole.path, whole.driver)
+
+class _RecordsOfOne:
+    """The records of a container, of its image and of their layers; names of images aren't among them."""
+
+    def __init__(self, root: Directory, driver: str, only: Glimpse) -> None:
+        self._root = root
         self._only = only
+        self._place = f"image/{driver}"
+        self._directory = root.enter("image").enter(driver)
 
-    @property
-    def container(self) -> Container | None:
-        """The container; None if anything is wrong with its records."""
-        found = self.containers()
-        return found[0] if found and not found[0].problems else None
-
-    @cached_property
-    def _configs(self) -> tuple[dict[ImageID, ConfigRecord], tuple[Problem, ...]]:
+    def configs(self) -> tuple[dict[ImageID, ConfigRecord], tuple[Problem, ...]]:
+        """That of the image."""
         image = self._only.image_id
         if image is None:
             return {}, ()
-        name = hex_of(image)
-        data = read_bytes(self._directory.descend("imagedb/content/sha256"), name, LIMIT)
-        return {image: config_record(image, f"{self._place}/imagedb/content/sha256/{name}", data)}, ()
+        path = f"imagedb/content/sha256/{hex_of(image)}"
+        data = read_bytes(self._directory.descend("imagedb/content/sha256"), hex_of(image), LIMIT)
+        return {image: config_record(image, f"{self._place}/{path}", data)}, ()
 
-    @cached_property
-    def _references(self) -> References:
+    def references(self) -> References:
+        """None: a container's own record has the name that its image was called by."""
         return References({}, {}, ())
 
-    @cached_property
-    def _layers(self) -> LayerRecords:
+    def mounts(self) -> tuple[dict[str, MountRecord], tuple[Problem, ...]]:
+        """That of the container."""
+        return {self._only.id: self._mount}, ()
+
+    def mounts_elsewhere(self) -> frozenset[str]:
+        """None: a glimpse is of a container that names its driver."""
+        return frozenset()
+
+    def layers(self, facts: Facts) -> LayerRecords:
+        """Those below the writable layer, from its own parent down."""
         found: dict[ChainID, Layer] = {}
         folder = self._directory.descend("layerdb/sha256")
-        mounted = self.mounts().get(self._only.id)
-        above = mounted.parent if mounted is not None else None
+        above = self._mount.parent
         while above is not None and above not in found and len(found) < _DEEPEST:
             name = hex_of(above)
             directory = folder.enter(name)
-            layer = read_layer(directory, above, f"{self._place}/layerdb/sha256/{name}", self._facts.get(above))
+            layer = read_layer(directory, above, f"{self._place}/layerdb/sha256/{name}", facts.get(above))
             directory.close()
             found[above] = layer
             above = layer.parent
         return LayerRecords(found, ())
 
-    @cached_property
-    def _mounts(self) -> tuple[dict[str, MountRecord], tuple[Problem, ...]]:
-        name = str(self._only.id)
-        path = f"{self._place}/layerdb/mounts/{name}"
-        return {name: read_mount(self._directory.descend(f"layerdb/mounts/{name}"), name, path)}, ()
+    def containers(self, around: Surroundings) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
+        """The one, unless its driver is another by now."""
+        found = read_container(self._root.enter("containers").enter(self._only.id), self._only.id, around, [])
+        return (() if found is None else (found,)), ()
 
     @cached_property
-    def _containers(self) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
-        around = Surroundings(
-            driver=self.driver,
-            path=self._place,
-            images=self._by_id,
-            layers=self._layers.layers,
-            facts=self._facts,
-            mounts=self.mounts(),
-            elsewhere=frozenset(),
-            is_held=self._is_held,
-        )
-        found = read_container(self.root.enter("containers").enter(self._only.id), self._only.id, around, [])
-        return (() if found is None else (found,)), ()
+    def _mount(self) -> MountRecord:
+        path = f"layerdb/mounts/{self._only.id}"
+        return read_mount(self._directory.descend(path), self._only.id, f"{self._place}/{path}")

@@ -13,7 +13,7 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -21,6 +21,9 @@ from layerscope.hostfs import Directory
 from layerscope.hostfs.locks import Lock, held_locks, lock_on
 from layerscope.hostfs.mounts import Mount, file_system_type, mounts_below
 from layerscope.stores.records.files import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOCKED_FILES = (
     "volumes/metadata.db",
@@ -47,12 +50,12 @@ class Liveness(Struct, frozen=True):
     evidence: tuple[str, ...]
 
 
-def find_liveness(root: Directory, path: Path, locked: Sequence[str] = _LOCKED_FILES) -> Liveness:
+def find_liveness(root: Directory, path: Path | str, locked: Sequence[str] = _LOCKED_FILES) -> Liveness:
     """What this machine's locks and mounts tell of the root that lies at ``path`` on the host.
 
     ``locked`` are the files that an engine locks for as long as it lives, relative to the root.
     """
-    real = Path(os.path.realpath(path))
+    real = os.path.realpath(path)
     alive = _mount_evidence(mounts_below(real))
     files = [(name, stat) for name in locked if (stat := _stat(root, name)) is not None]
     if not files:
@@ -133,7 +136,8 @@ def _is_open(link: str, name: str, stat: os.stat_result) -> bool:
 
 def _program(pid: int) -> str:
     try:
-        return f" ({shown(Path(f'/proc/{pid}/comm').read_text('utf-8', 'replace').strip())})"
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return f" ({shown(file.read().strip())})"
     except OSError:
         return ""
 

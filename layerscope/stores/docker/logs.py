@@ -18,8 +18,10 @@ import stat as modes
 from layerscope.hostfs import Directory
 from layerscope.model.digest import is_file_name
 from layerscope.model.problem import Problem, Severity
+from layerscope.model.tree import Kind
 from layerscope.stores.records.files import Fault, list_directory, shown
 
+_Listed = list[tuple[str, Kind]] | Fault
 _ROTATED = re.compile(r"(\.[0-9]+(\.gz)?)?")
 """What the names of a log's files have behind the name of the newest."""
 
@@ -37,9 +39,13 @@ def find_log(
         what = f"records its log at {shown(recorded)}, which is not in the container's directory"
         problems.append(Problem(f"{home}/config.v2.json", what, "that log is not read", severity=Severity.WARNING))
     candidates = [inside] if inside else [f"{container}-json.log", "local-logs/container.log", "container-cached.log"]
+    listed: dict[str, _Listed] = {}
     for candidate in candidates:
         folder, _, name = candidate.rpartition("/")
-        size = _size(directory.descend(folder), name)
+        place = directory.descend(folder)
+        if folder not in listed:
+            listed[folder] = list_directory(place)
+        size = _size(place, listed[folder], name)
         if isinstance(size, Fault):
             problems.append(size.problem(f"{home}/{folder}".rstrip("/"), "the size of its log is unknown"))
             return f"{home}/{candidate}", None
@@ -55,9 +61,8 @@ def _rebased(recorded: str | None, container: str) -> str | None:
     return tail if found and len(parts) <= 2 and all(map(is_file_name, parts)) else None
 
 
-def _size(directory: Directory, name: str) -> int | Fault | None:
+def _size(directory: Directory, entries: _Listed, name: str) -> int | Fault | None:
     """Apparent bytes of the file ``name`` and its rotated copies, None if there are none."""
-    entries = list_directory(directory)
     if isinstance(entries, Fault):
         return None if entries.absent else entries
     names = [
@@ -65,6 +70,8 @@ def _size(directory: Directory, name: str) -> int | Fault | None:
         for entry, kind in entries
         if kind == "f" and entry.startswith(name) and _ROTATED.fullmatch(entry, len(name))
     ]
+    if not names:
+        return None
     try:
         stats = directory.stats(names)
     except OSError as error:

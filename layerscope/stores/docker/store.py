@@ -13,7 +13,6 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from layerscope.hostfs import Directory
@@ -23,24 +22,26 @@ from layerscope.model.image import Image, Layer
 from layerscope.model.level import Level, Role
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
-from layerscope.stores.docker.containers import Surroundings, read_containers
-from layerscope.stores.docker.image_database import read_configs
+from layerscope.stores.docker.containers import Surroundings
+from layerscope.stores.docker.driver_records import AllRecords, DriverRecords
 from layerscope.stores.docker.images import join_images, layer_facts
-from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of, read_layers
-from layerscope.stores.docker.liveness import Liveness, find_liveness
-from layerscope.stores.docker.mounts import MountRecord, read_mounts
-from layerscope.stores.docker.orphans import claim_guesses, orphan_problems
-from layerscope.stores.docker.references import References, read_references
+from layerscope.stores.docker.layers import Facts, LayerRecords, chain_of
+from layerscope.stores.docker.mounts import MountRecord
+from layerscope.stores.docker.orphans import orphan_problems
+from layerscope.stores.docker.references import References
 from layerscope.stores.docker.volumes import DATABASE_LIMIT, VolumeRecords, read_volumes
 from layerscope.stores.records.files import MISSING, Fault, list_directory, read_bytes, unique
 from layerscope.stores.records.image_config import ConfigRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from layerscope.model.ledger import Ledger
     from layerscope.model.reclaim import Removable
     from layerscope.stores.claims import ClaimedTree
     from layerscope.stores.docker.buildkit import BuildKitClaims
     from layerscope.stores.docker.engine import EngineTraces
+    from layerscope.stores.docker.liveness import Liveness
 
 _BUILDKIT_FILES = ("metadata_v2.db", "snapshots.db", "containerdmeta.db")
 _SETTLED_SECONDS = 600.0
@@ -51,18 +52,33 @@ class DockerStore:
     """The records of the graph driver ``driver`` in ``root``, which lies at ``path`` on the host.
 
     Satisfies :class:`layerscope.stores.base.Store`. ``now`` is the time in seconds since 1970 by which young records
-    are told from old ones.
+    are told from old ones. ``records`` is what is read instead of all that the driver has.
     """
 
     name = "docker"
 
-    def __init__(self, root: Directory, path: Path, driver: str, now: float | None = None) -> None:
+    def __init__(
+        self,
+        root: Directory,
+        path: Path | str,
+        driver: str,
+        now: float | None = None,
+        records: DriverRecords | None = None,
+    ) -> None:
         self.root = root
-        self.path = path
+        self._path = path
         self.driver = driver
         self._now = time.time() if now is None else now
         self._place = f"image/{driver}"
         self._directory = root.enter("image").enter(driver)
+        self._records: DriverRecords = records or AllRecords(root, driver)
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the root lies on the host."""
+        from pathlib import Path
+
+        return Path(self._path)
 
     # ------------------------------------------------------------------ what a store answers
     def images(self) -> tuple[Image, ...]:
@@ -164,7 +180,9 @@ class DockerStore:
     @cached_property
     def liveness(self) -> Liveness:
         """Whether a daemon holds the root."""
-        return find_liveness(self.root, self.path)
+        from layerscope.stores.docker.liveness import find_liveness
+
+        return find_liveness(self.root, self._path)
 
     def _is_held(self) -> bool | None:
         return self.liveness.held
@@ -194,7 +212,7 @@ class DockerStore:
     # ------------------------------------------------------------------ each kind of record, once
     @cached_property
     def _configs(self) -> tuple[dict[ImageID, ConfigRecord], tuple[Problem, ...]]:
-        return read_configs(self._directory.enter("imagedb"), f"{self._place}/imagedb")
+        return self._records.configs()
 
     @cached_property
     def _facts(self) -> Facts:
@@ -202,7 +220,7 @@ class DockerStore:
 
     @cached_property
     def _references(self) -> References:
-        return read_references(self._directory, self._place)
+        return self._records.references()
 
     @property
     def _references_told(self) -> tuple[Problem, ...]:
@@ -212,7 +230,7 @@ class DockerStore:
 
     @cached_property
     def _layers(self) -> LayerRecords:
-        return read_layers(self._directory.enter("layerdb"), f"{self._place}/layerdb", self._facts)
+        return self._records.layers(self._facts)
 
     @cached_property
     def _images(self) -> tuple[Image, ...]:
@@ -229,23 +247,12 @@ class DockerStore:
 
     @cached_property
     def _mounts(self) -> tuple[dict[str, MountRecord], tuple[Problem, ...]]:
-        return read_mounts(self._directory.enter("layerdb"), f"{self._place}/layerdb")
+        return self._records.mounts()
 
     @cached_property
     def _container_names(self) -> frozenset[str]:
         entries = list_directory(self.root.enter("containers"))
         return frozenset() if isinstance(entries, Fault) else frozenset(name for name, _kind in entries)
-
-    @cached_property
-    def _elsewhere(self) -> frozenset[str]:
-        """The names in other drivers' mount records."""
-        drivers = list_directory(self.root.enter("image"))
-        names: set[str] = set()
-        for driver, kind in [] if isinstance(drivers, Fault) else drivers:
-            if kind == "d" and driver != self.driver:
-                entries = list_directory(self.root.descend(f"image/{driver}/layerdb/mounts"))
-                names.update(() if isinstance(entries, Fault) else (name for name, _kind in entries))
-        return frozenset(names)
 
     @cached_property
     def _containers(self) -> tuple[tuple[Container, ...], tuple[Problem, ...]]:
@@ -256,15 +263,14 @@ class DockerStore:
             layers=self._layers.layers,
             facts=self._facts,
             mounts=self.mounts(),
-            elsewhere=self._elsewhere,
+            elsewhere=self._records.mounts_elsewhere(),
             is_held=self._is_held,
         )
-        containers, problems = read_containers(self.root, around)
-        return claim_guesses(containers, self.root, around), problems
+        return self._records.containers(around)
 
     @cached_property
     def _volumes(self) -> VolumeRecords:
-        return read_volumes(self.root, self.path)
+        return read_volumes(self.root, self._path)
 
     def _level(self, number: int, chain: ChainID, created_by: str) -> Level:
         layer = self.layers().get(chain)

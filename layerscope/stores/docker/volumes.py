@@ -14,18 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from layerscope.errors import CorruptError
-from layerscope.formats.boltdb import Database
 from layerscope.hostfs import Directory
 from layerscope.model.problem import Problem, Severity
 from layerscope.model.volume import Volume
 from layerscope.stores.records.files import MISSING, Fault, list_directory, read_bytes, shown
 from layerscope.stores.records.json_record import LIMIT, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATABASE_LIMIT = 64 << 20
 _IGNORED = {"metadata.db", "backingFsBlockDev"}
@@ -67,7 +69,7 @@ class VolumeRecords(Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
-def read_volumes(root: Directory, path: Path) -> VolumeRecords:
+def read_volumes(root: Directory, path: Path | str) -> VolumeRecords:
     """All volumes of the root that lies at ``path`` on the host."""
     folder = root.enter("volumes")
     entries = list_directory(folder)
@@ -105,6 +107,8 @@ def _read_database(folder: Directory, problems: list[Problem]) -> dict[str, Volu
         if data != MISSING:
             problems.append(data.problem(path, effect, severity=Severity.WARNING))
         return records
+    from layerscope.formats.boltdb import Database
+
     try:
         bucket = Database.checked(data).root.bucket(b"volumes")
         for key, value in bucket.items() if bucket else ():
@@ -121,7 +125,7 @@ def _read_database(folder: Directory, problems: list[Problem]) -> dict[str, Volu
     return records
 
 
-def _local_volume(folder: Directory, name: str, record: VolumeRecord | None, path: Path) -> Volume:
+def _local_volume(folder: Directory, name: str, record: VolumeRecord | None, path: Path | str) -> Volume:
     place = f"volumes/{name}"
     problems: list[Problem] = []
     directory = folder.enter(name)
