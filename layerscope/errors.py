@@ -4,7 +4,7 @@
     ├── UsageError            a REF, path or option that fits nothing (exit 2)
     ├── RootError             the root is missing, not a root, or unreadable (exit 3)
     │   └── PermissionDenied  it is there, but this user may not read it (exit 3)
-    ├── CorruptError          bytes that are not what their format says
+    ├── CorruptError          bytes that are not what their format says (exit 3)
     ├── UnsupportedError      understood, but not readable here (exit 3)
     └── CommitError           a write was refused or failed; nothing changed (exit 4)
 
@@ -38,7 +38,13 @@ class PermissionDenied(RootError):
 
 
 class CorruptError(LayerscopeError):
-    """Stored bytes differ from what their format demands."""
+    """Stored bytes differ from what their format demands.
+
+    Whoever can answer without them catches it, and the damage is a Problem beside the answer (exit 1). Where it gets
+    out there is no answer: what was asked for is as unreadable as a root that can't be read.
+    """
+
+    exit_code = 3
 
 
 class UnsupportedError(LayerscopeError):

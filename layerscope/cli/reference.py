@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from layerscope.cli.options import options_of
-from layerscope.errors import LayerscopeError, UsageError
+from layerscope.errors import LayerscopeError, RootError, UsageError
 from layerscope.model.ref import Ref, SubjectKind
 from layerscope.model.subject import Subject
 
@@ -22,6 +22,7 @@ else:
     _Type = click.ParamType  # a class that takes arguments only in newer versions
 
 PathRule = Literal["none", "optional", "needed"]
+Need = Literal["records", "layers", "files"]
 
 
 class RefType(_Type):
@@ -69,6 +70,7 @@ def find_subject(
     kind: SubjectKind | None = None,
     path: PathRule = "none",
     cut: bool = True,
+    needs: Need = "files",
 ) -> Subject:
     """What ``text`` names.
 
@@ -78,9 +80,11 @@ def find_subject(
         kind: the one kind that is wanted.
         path: whether the REF must, may or must not hold a path.
         cut: whether it may hold ``@N``.
+        needs: what the answer is made of.
 
     Raises:
         UsageError: it names nothing or several things, or has a part too many or too few.
+        RootError: damage has left nothing of what it needs: its layers aren't known, or the files of none can be read.
     """
     ref = Ref.parse(text)
     if path == "none" and ref.path is not None:
@@ -89,7 +93,22 @@ def find_subject(
         raise UsageError(f"{text!r} names no path: write {text}:/PATH")
     if not cut and ref.cut is not None:
         raise UsageError(f"{text!r} holds a level, which has no meaning here: leave out @{ref.cut}")
-    return session.find(ref, kind=kind)
+    subject = session.find(ref, kind=kind)
+    if needs != "records":
+        from layerscope.services.unread import layers_unknown, nothing_read
+
+        refuse(layers_unknown(subject) if needs == "layers" else nothing_read(session, subject))
+    return subject
+
+
+def refuse(why: str) -> None:
+    """Go no further with a subject of which damage has left nothing to tell; ``why`` is "" where it has not.
+
+    Raises:
+        RootError: there is no answer.
+    """
+    if why:
+        raise RootError(why)
 
 
 def path_of(subject: Subject) -> str:

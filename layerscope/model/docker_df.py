@@ -27,6 +27,19 @@ class CacheUsage(Struct, frozen=True):
     shared: bool
 
 
+class OtherCount(Struct, frozen=True):
+    """What another engine, which may have written the root as well, says of what images share.
+
+    ``counted_as`` and ``other`` are versions of docker: those by whose rule the answers are counted, and those that
+    count otherwise. ``images`` are the listed ones of which both say different sizes: as counted, and as the others
+    count them.
+    """
+
+    counted_as: str
+    other: str
+    images: tuple[tuple[ImageUsage, ImageUsage], ...]
+
+
 class DiskUsage(Struct, frozen=True):
     """Everything, in docker's order: newest first, volumes by name, the build cache by its last use, oldest first.
 

@@ -10,10 +10,13 @@ from collections import Counter
 from layerscope.analysis.measuring.sizes import walked_sizes
 from layerscope.drivers.base import MeasuresDisk
 from layerscope.hostfs import Directory
-from layerscope.model.docker_df import CacheUsage, DiskUsage, VolumeUsage
+from layerscope.model.docker_df import CacheUsage, DiskUsage, OtherCount, VolumeUsage
+from layerscope.model.subject import ImageUsage
 from layerscope.services.session import Session
 from layerscope.stores.base import Store
 from layerscope.stores.containerd.store import ContainerdStore
+from layerscope.stores.containerd.usage import image_usages
+from layerscope.stores.containerd.whole import tells_what_is_shared
 from layerscope.stores.docker.buildkit import BuildCacheRecord, shared_records
 from layerscope.stores.docker.engine import SINCE_24
 from layerscope.stores.docker.store import DockerStore
@@ -21,9 +24,29 @@ from layerscope.stores.docker.store import DockerStore
 
 def disk_usage(session: Session) -> DiskUsage:
     """Measure volumes and writable layers, and join them with what is recorded."""
-    images = tuple(one for one in session.images() if not one.intermediate and not one.image.broken)
+    images = tuple(one for one in session.images() if _is_listed(one))
     volumes, cache = _volumes(session), _build_cache(session)
     return DiskUsage(images, tuple(session.containers()), volumes, cache, 3 if _is_since_24(session.store) else 4)
+
+
+def other_count(session: Session) -> OtherCount | None:
+    """How an engine counts shared sizes that may have written the root, too; None where none counts otherwise.
+
+    Only a containerd store leaves this open: a graph driver's root has traces of each engine that counts in its own
+    way.
+    """
+    store = session.store
+    if not isinstance(store, ContainerdStore) or tells_what_is_shared(store):
+        return None
+    others = image_usages(store.stored_images, store.containers(), store.snapshots, blobs_too=False)
+    by_id = {one.image.id: one for one in others}
+    pairs = [(one, by_id[one.image.id]) for one in session.images() if _is_listed(one)]
+    differing = tuple(pair for pair in pairs if pair[0].shared_size != pair[1].shared_size)
+    return OtherCount("29.5 or newer", "24 to 29.4", differing) if differing else None
+
+
+def _is_listed(usage: ImageUsage) -> bool:
+    return not usage.intermediate and not usage.image.broken
 
 
 def _volumes(session: Session) -> tuple[VolumeUsage, ...]:

@@ -311,7 +311,7 @@ class Session:
 
         view = self.view(subject)
         numbers = {level.number: level for level in self.levels(subject)}
-        with told(f"cannot list {path} of {subject.name}"):
+        with told(f"cannot list {path} of {subject.name}", self, subject):
             listed = list_entries(view, path, numbers, recursive, hidden, xattrs=detail and xattrs)
             yield from with_links(listed, view) if detail else listed
         self._note(view.problems)
@@ -320,14 +320,14 @@ class Session:
         """The bytes that the view serves at a path, or the copy that one level holds; links resolve in the view."""
         from layerscope.services.file.reading import open_copy
 
-        with told(f"cannot read {path} of {subject.name}"):
+        with told(f"cannot read {path} of {subject.name}", self, subject):
             return open_copy(self.view(subject), path, level)
 
     def blame(self, subject: Subject, path: str) -> Blame:
         """The life of a path through the subject's levels."""
         from layerscope.analysis.blame import blame
 
-        with told(f"cannot blame {path} of {subject.name}"):
+        with told(f"cannot blame {path} of {subject.name}", self, subject):
             return blame(self.view(subject), path, {level.number: level for level in self.levels(subject)})
 
     def explain(self, subject: Subject, path: str) -> str:
@@ -335,7 +335,7 @@ class Session:
         from layerscope.analysis.blame import blame
         from layerscope.analysis.explain import explain
 
-        with told(f"cannot explain {path} of {subject.name}"):
+        with told(f"cannot explain {path} of {subject.name}", self, subject):
             view = self.view(subject)
             return explain(view, path, blame(view, path, {level.number: level for level in self.levels(subject)}))
 
@@ -393,7 +393,7 @@ class Session:
 
         if any(destination.resolve().is_relative_to(path.resolve()) for path in self.paths):
             raise UsageError(f"{destination} is below the root that is being read: nothing is ever written there")
-        with told(f"cannot extract {path} of {subject.name}"):
+        with told(f"cannot extract {path} of {subject.name}", self, subject):
             problems = extract(self.view(subject), path, destination, passed)
         self._note(problems)
         return problems

@@ -232,7 +232,7 @@ def test_files_that_are_no_scans(ask: Any, two: tuple[str, str], tmp_path: Path,
         2,
         f"layerscope: {tmp_path}/text is no scan file; layerscope scan -o FILE makes one\n",
     )
-    assert told(tmp_path / "cut")[0] == 1
+    assert told(tmp_path / "cut")[0] == 3
     assert told(tmp_path / "missing")[0] == 2
     assert told(tmp_path)[0] == 3
 

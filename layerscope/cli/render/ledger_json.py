@@ -11,6 +11,7 @@ from layerscope.model.claim import Category
 from layerscope.model.ledger import LedgerClass
 
 if TYPE_CHECKING:
+    from layerscope.model.docker_df import OtherCount
     from layerscope.model.ledger import Ledger, LedgerEntry
     from layerscope.model.reclaim import Candidate, Reclaim
 
@@ -36,6 +37,26 @@ def ledger(value: Ledger) -> Shape:
         "classes": [_class(one) for one in every_class(value)],
         "entries": Streamed(lambda: map(entry, value.entries)),
         "problems": [problem(one) for one in value.problems],
+    }
+
+
+def other_count(value: OtherCount | None) -> Shape | None:
+    """What docker may say otherwise of what images share; null where it can't."""
+    if value is None:
+        return None
+    return {
+        "counted_as": value.counted_as,
+        "other": value.other,
+        "images": [
+            {
+                "id": counted.image.id,
+                "shared_size": counted.shared_size,
+                "unique_size": counted.unique_size,
+                "other_shared_size": other.shared_size,
+                "other_unique_size": other.unique_size,
+            }
+            for counted, other in value.images
+        ],
     }
 
 
@@ -70,6 +91,16 @@ def entry(value: LedgerEntry) -> Shape:
     }
 
 
+def _candidate(value: Candidate) -> Shape:
+    return {
+        "kind": str(value.thing.kind),
+        "id": replaced(value.thing.id),
+        "name": replaced(value.name),
+        "frees_disk": value.frees_disk,
+        "command": replaced(value.command),
+    }
+
+
 def reclaim(value: Reclaim) -> Shape:
     """Reclaim; its candidates are made as they are written."""
     return {
@@ -82,16 +113,6 @@ def reclaim(value: Reclaim) -> Shape:
         ],
         "commands": [replaced(command) for command in value.commands],
         "candidates": Streamed(lambda: map(_candidate, value.candidates)),
-def _candidate(value: Candidate) -> Shape:
-    return {
-        "kind": str(value.thing.kind),
-        "id": replaced(value.thing.id),
-        "name": replaced(value.name),
-        "frees_disk": value.frees_disk,
-        "command": replaced(value.command),
-    }
-
-
         "wanted": value.wanted,
         "bound": value.bound,
         "exact": value.exact,

@@ -36,7 +36,7 @@ def blocks(options: Options, ref: str, number: int | None) -> int:
 
     out = Output(options.ascii)
     with options.session() as session:
-        subject = find_subject(session, ref)
+        subject = find_subject(session, ref, needs="layers")
         if number is None:
             found, problems = device_blocks(session, subject)
             if options.json:

@@ -13,7 +13,7 @@ from layerscope.cli.output import Output
 from layerscope.cli.progress import Progress
 from layerscope.cli.render.docker_form import size
 from layerscope.cli.render.table import aligned, docker_table
-from layerscope.cli.report import exit_code
+from layerscope.cli.report import exit_code, tell
 from layerscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ def df(options: Options, verbose: bool, as_docker: bool, prometheus: bool) -> in
     with options.session() as session:
         if as_docker:
             out.lines(_docker_lines(session, out))
+            _tell_other_count(session)
             return exit_code(session.problems())
         found = counted_ledger(session, options)
         if options.json:
             from layerscope.cli.render import ledger_json
             from layerscope.cli.render.document import parts
+            from layerscope.services.docker_df import other_count
 
-            for part in parts(ledger_json.ledger(found), out.terminal):
+            shape = {**ledger_json.ledger(found), "docker_otherwise": ledger_json.other_count(other_count(session))}
+            for part in parts(shape, out.terminal):
                 out.write(part)
         elif prometheus:
             from layerscope.cli.render.prometheus import gauges
@@ -104,3 +107,15 @@ def _docker_lines(session: Session, out: Output) -> Iterator[str]:
         yield ""
         cells = [[out.text(cell).replace("\n", "\\n") for cell in row] for row in rows]
         yield from docker_table(header, cells)
+
+
+def _tell_other_count(session: Session) -> None:
+    from layerscope.services.docker_df import other_count
+
+    found = other_count(session)
+    if found is not None:
+        many = "one image" if len(found.images) == 1 else f"{len(found.images)} images"
+        tell(
+            f"the root doesn't tell which docker it is of: what {many} share is counted as {found.counted_as} does; "
+            f"{found.other} count less, layers only (df --json has both)"
+        )

@@ -108,8 +108,8 @@ def extract(options: Options, ref: str, destination: Path) -> int:
     if str(destination) == "-":
         raise UsageError("extract writes files: cat gives the bytes of one, cp REF:/PATH - a tar of several")
     with options.session() as session:
-        subject = find_subject(session, ref, path="needed")
         _refuse_below_root(destination, session)
+        subject = find_subject(session, ref, path="needed")
         with Progress("extracting") as progress:
             told = session.extract(subject, path_of(subject), destination, progress.passed)
         notes = [problem for problem in told if problem.severity is Severity.NOTE]
@@ -128,13 +128,14 @@ def export(options: Options, ref: str, output: str | None) -> int:
     if output in (None, "-") and out.terminal:
         raise UsageError("a tar is not for a terminal: name a file with -o, or use a pipe")
     with options.session() as session:
+        target = None if output in (None, "-") else Path(output)
+        if target is not None:
+            _refuse_below_root(target, session)
         subject = find_subject(session, ref)
-        if output is None or output == "-":
+        if target is None:
             with Progress("exporting") as progress:
                 told = session.export(subject, sink(out.write), progress.passed)
         else:
-            target = Path(output)
-            _refuse_below_root(target, session)
             with Progress("exporting") as progress, written_aside(target) as file:
                 told = session.export(subject, file, progress.passed)
         return exit_code([*told, *session.problems()])

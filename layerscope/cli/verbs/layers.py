@@ -35,7 +35,7 @@ def stack(options: Options, ref: str, no_counts: bool) -> int:
     """The layers of REF, top first, drawn to scale."""
     out = Output(options.ascii)
     with options.session() as session:
-        subject = find_subject(session, ref)
+        subject = find_subject(session, ref, needs="layers")
         with Progress("counting") as progress:
             levels = session.stack(subject, not no_counts, progress.passed)
         if options.json:
@@ -72,9 +72,9 @@ def diff(options: Options, ref: str, other: str | None, corrected: bool) -> int:
 
 def _container(session: Session, text: str) -> Subject:
     try:
-        return find_subject(session, text, kind="container", cut=False)
+        return find_subject(session, text, kind="container", cut=False, needs="records")
     except UsageError:
-        subject = find_subject(session, text, cut=False)
+        subject = find_subject(session, text, cut=False, needs="records")
         raise UsageError(f"{subject.name} is an image: name a container, or two things to compare") from None
 
 

@@ -10,7 +10,7 @@ import click
 
 from layerscope.cli.options import Options, ids_alone, root_options, whole_ids
 from layerscope.cli.output import Output
-from layerscope.cli.reference import RefType, find_subject
+from layerscope.cli.reference import RefType, find_subject, refuse
 from layerscope.cli.render import docker_form, json
 from layerscope.cli.render.table import aligned
 from layerscope.cli.report import exit_code, line
@@ -122,8 +122,10 @@ def history(options: Options, image: str, no_trunc: bool, quiet: bool) -> int:
         from layerscope.services.measured_sizes import measured_history
         from layerscope.services.unread import layers_unknown
 
-        subject = find_subject(session, image, kind="image", cut=False)
+        subject = find_subject(session, image, kind="image", cut=False, needs="records")
         rows = measured_history(session, subject)
+        if not rows:
+            refuse(layers_unknown(subject))
         if options.json:
             out.array(map(json.history_row, rows))
         else:
@@ -142,6 +144,6 @@ def inspect(options: Options, ref: str) -> int:
     """The engine's own records of an image or container, joined, as JSON."""
     out = Output(options.ascii)
     with options.session() as session:
-        records = session.records(find_subject(session, ref, cut=False))
+        records = session.records(find_subject(session, ref, cut=False, needs="records"))
         out.document(json.plain(records))
         return exit_code(session.problems())

@@ -34,7 +34,7 @@ def verify(options: Options, ref: str | None, deep: bool, processes: int | None)
     out = Output(options.ascii)
     failed = 0
     with options.session() as session, Progress("hashed") as progress:
-        subject = None if ref is None else find_subject(session, ref)
+        subject = None if ref is None else find_subject(session, ref, needs="records")
         found = verdicts_of(session, subject, deep=deep, processes=processes, progress=progress.tell)
 
         def counted() -> Iterator[Verdict]:

@@ -1,12 +1,13 @@
 """What there is to say of a containerd store as a whole: which engine wrote it, who holds it, what lies about.
 
-| trace of docker 29 | |
+| trace | docker |
 | --- | --- |
-| `image/identity-cache.db` in docker's half | |
-| a label `moby/build.ref.…` on a blob | |
-| the newest container's record has no `NetworkSettings.Bridge` | older engines always write it |
+| `image/identity-cache.db` in docker's half | 29.3 or newer |
+| a label `moby/build.ref.…` on a blob | 29.2 or newer |
+| the newest container's record has no `NetworkSettings.Bridge` | 29 or newer: older ones always write it |
 
-Seen with docker 28.5.2 and 29.7.2.
+Nothing tells 29.5, from where on shared sizes are counted otherwise. Seen with docker 28.5.2 and 29.7.2; which 29
+began with what is from moby's source.
 """
 
 from __future__ import annotations
@@ -39,8 +40,13 @@ _LISTED = 8
 
 # ---------------------------------------------------------------------- the engine
 def shares_blobs(store: ContainerdStore) -> bool:
-    """Whether shared sizes count blobs, as docker 29 does. A root that tells nothing is taken for one of 29."""
+    """Whether shared sizes count blobs, as docker does since 29.5. A root that may be of that is taken for one."""
     return store.halves.docker is None or _is_of_29(store.halves.docker, store) is not False
+
+
+def tells_what_is_shared(store: ContainerdStore) -> bool:
+    """Whether it is known how the engine counts shared sizes: no root tells 29.5 from the engines of 29 before it."""
+    return not store.halves.is_docker or not shares_blobs(store)
 
 
 def _is_of_29(docker: Directory, store: ContainerdStore) -> bool | None:
@@ -120,8 +126,8 @@ def _features(store: ContainerdStore) -> Iterator[str]:
     if store.halves.docker is not None and found is not None:
         proof = f"proved by {found.proofs} of this root's records" if found.proofs else "not proved: nothing to compare"
         yield f"containerd root {found.path} ({proof})"
-        rule = "29: layers and blobs" if shares_blobs(store) else "28: layers only"
-        unsure = "; which it was isn't told here" if _is_of_29(store.halves.docker, store) is None else ""
+        rule = "29.5 or newer: layers and blobs" if shares_blobs(store) else "24 to 29.4: layers only"
+        unsure = "" if tells_what_is_shared(store) else "; whether it was an older one isn't told here"
         yield f"shared sizes are counted as by docker {rule}{unsure}"
     for name in found.metadata.namespaces if found is not None else ():
         counts = found.metadata.namespace(name).counts() if found is not None else None
