@@ -35,6 +35,7 @@ _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 _DIRECTORY = _PATH_ONLY | os.O_DIRECTORY
 _ONE_READ = 1 << 16
 _NOATIME = getattr(os, "O_NOATIME", 0)
+_NO_NAMES: frozenset[str] = frozenset()
 _HAS_PROC = os.path.isdir("/proc/self/fd")
 
 
@@ -336,7 +337,8 @@ class Directory:
             _check(name)
         fd = self._acquire()
         try:
-            return frozenset(xattr.keys_of(f"/proc/self/fd/{fd}/{name}", follow=not name))
+            keys = xattr.keys_of(f"/proc/self/fd/{fd}/{name}", follow=not name)
+            return frozenset(keys) if keys else _NO_NAMES
         finally:
             self._release()
 
