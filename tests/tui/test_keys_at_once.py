@@ -27,6 +27,7 @@ from layerscope.tui.app import LayerscopeApp
 from layerscope.tui.look import LookApp
 from layerscope.tui.opening import open_aside, opener
 from layerscope.tui.screens import disk, explore_writing
+from layerscope.tui.screens.dialogs import dialog
 from layerscope.tui.screens.disk import DiskScreen
 from layerscope.tui.screens.explore import ExploreScreen
 from layerscope.tui.sources.records import Records, read_records
@@ -47,6 +48,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_order, "_LOST_SECONDS", 60.0)
     monkeypatch.setattr(explore_writing, "NEW_SCREEN_SECONDS", 60.0)
     monkeypatch.setattr(explore_writing, "_DIALOG_SECONDS", 60.0)
+    monkeypatch.setattr(dialog, "_JOB_SECONDS", 60.0)
 
 
 def events(keys: str) -> list[Key]:

@@ -28,6 +28,10 @@ ResultT = TypeVar("ResultT")
 Tick = Callable[[], None]
 
 
+_JOB_SECONDS = 0.5
+"""How long keys wait for a job: what is typed right behind Enter is meant for the screen below."""
+
+
 class JobStopped(Exception):
     """Raised on the thread by a tick after Escape."""
 
@@ -48,6 +52,11 @@ class Dialog(ModalScreen[ResultT | None], Generic[ResultT]):
         self._stop = threading.Event()
         self._busy = self._failed = False
         self._wrong = ""
+
+    @property
+    def keys_wait_seconds(self) -> float:
+        """How long keys wait for what is being done, as :class:`layerscope.tui.key_order.KeyOrderApp` asks."""
+        return _JOB_SECONDS if self._busy else 0.0
 
     # ------------------------------------------------------------------ to be filled in
     def fields(self) -> Iterable[Widget]:
